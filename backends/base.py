@@ -1,0 +1,170 @@
+"""The whole contract between the harness and a backend.
+
+A `Backend` is stateless: it says whether it can run here, compiles an ONNX file to an artifact on disk, and loads
+that artifact into a `Session`. A session infers; it never times itself, because the harness holds the clock. The
+clock's boundary is: from the input arrays in host memory to the output arrays in host memory.
+
+`compile` and `load` are called in two different fresh processes, so nothing may be kept in the object between
+them: all that `load` needs lies in the artifact's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.spec import TensorSpec
+
+__all__ = [
+    "Array",
+    "AsyncSession",
+    "Backend",
+    "CompileRequest",
+    "Device",
+    "Executed",
+    "LoadRequest",
+    "Probe",
+    "Session",
+]
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One device a backend can run on, by the name a user gives with --device."""
+
+    name: str
+    """Lower case: "cpu", "cuda", "gpu", "npu", "gpu.1", ..."""
+    description: str
+    tested: bool = False
+    """False: written against the documented API only, never run by bakeoff's own tests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Whether a backend can run in this environment, and in which version."""
+
+    available: bool
+    version: str = ""
+    reason: str = ""
+    """Why it is not available (one line), else ""."""
+    devices: tuple[Device, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions of all packages that matter to the result: {"torch": "2.14.1", ...}."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Other facts worth recording: execution providers, compiler found, ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileRequest:
+    """Compile *model* into the existing empty folder *out*."""
+
+    model: Path
+    out: Path
+    device: str = "cpu"
+    threads: int = 1
+    options: Mapping[str, str] = field(default_factory=dict)
+    """A backend's own options from the suite, as text; an unknown key or bad value raises UnsupportedError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRequest:
+    """Load the artifact that `compile` left in the folder *artifact*; the settings are those of its compilation."""
+
+    artifact: Path
+    device: str = "cpu"
+    threads: int = 1
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executed:
+    """How a session really runs, as its runtime reports it (not as it was asked)."""
+
+    device: str
+    precision: str
+    """The precision the heavy operators execute in: "fp32", "bf16", "fp16", "int8", or "mixed(...)"."""
+    threads: int
+    """The number of threads the runtime says that it uses."""
+    fallbacks: tuple[str, ...] = ()
+    """Parts that ran elsewhere than asked: other providers, reference kernels, delegates refused."""
+    marks: tuple[str, ...] = ()
+    """Words that must stand beside the figure wherever it is shown, e.g. "untuned"."""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """One artifact, loaded in this process, ready to infer. Its outputs keep the ONNX graph's order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
+        """Run once: *feeds* in the order of `inputs`, C-contiguous; outputs may be overwritten by the next call."""
+        ...
+
+    def executed(self) -> Executed:
+        """How it really runs. May be called before and after `infer`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the runtime holds. Called once."""
+        ...
+
+
+@runtime_checkable
+class AsyncSession(Protocol):
+    """A session whose runtime can have several inferences in flight."""
+
+    def submit(self, feeds: Sequence[Array]) -> Any:
+        """Start one inference and return a handle at once. *feeds* must stay alive and unchanged until `wait`."""
+        ...
+
+    def wait(self, handle: Any) -> Sequence[Array]:
+        """Block until that inference is done and return its outputs, which stay valid."""
+        ...
+
+
+class Backend(Protocol):
+    """The adapter of one compiler or runtime. Importing its module imports no heavy library."""
+
+    name: str
+    """What users type: "onnxruntime", "openvino", "tvm", "inductor", "litert", "eager"."""
+    extra: str
+    """The extra that installs it: `pip install 'bakeoff[<extra>]'`."""
+    role: Literal["baseline", "compiler"]
+    """"baseline" for the one backend that every speed-up refers to."""
+
+    def probe(self) -> Probe:
+        """Whether it can run here. Imports the heavy library; raises nothing for a missing one."""
+        ...
+
+    def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
+        """All besides the model's bytes that goes into the artifact: versions, flags, threads if baked in, ISA."""
+        ...
+
+    def compile(self, request: CompileRequest) -> tuple[str, ...]:
+        """Write the artifact into `request.out`; return notes worth showing.
+
+        Raises `UnsupportedError` (named operator, device, option) or `StageError` with its blame.
+        """
+        ...
+
+    def load(self, request: LoadRequest) -> Session:
+        """Load the artifact. Raises `StageError` or `UnsupportedError`."""
+        ...
+
+    def reproducer(self, request: CompileRequest) -> str:
+        """Python source, complete with imports, that defines `build(model, threads)` with this runtime alone.
+
+        `build(model: str, threads: int)` compiles and loads the ONNX file in this process with *request*'s device
+        and options and returns `run(feeds: list[np.ndarray]) -> list[np.ndarray]`. The harness puts it into the
+        script that reproduces a failed cell, and measures itself against it as the bare hand-written loop.
+        """
+        ...

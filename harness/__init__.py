@@ -1,0 +1,3 @@
+"""Who does what when: suites, workers, measurement, statistics, store, target, command line."""
+
+__all__: list[str] = []

@@ -1,0 +1,104 @@
+"""The words for what is benchmarked: one `ModelSpec` for each entry of the zoo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["ExportedModel", "InputSpec", "ModelRequest", "ModelSpec", "ResizeRule", "Source", "TensorSpec"]
+
+Source = Literal["torchvision", "timm", "efficientnet_lite", "module", "onnx"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """Name, static shape and numpy dtype name of one graph input or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeRule:
+    """How a photograph becomes an input: shorter side to *resize* pixels, then a centred square of *crop*."""
+
+    resize: int
+    crop: int
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What the model expects: pixels scaled to 0..1, minus *mean*, over *std*, in *layout*."""
+
+    layout: Literal["NCHW"] = "NCHW"
+    channels: int = 3
+    height: int = 224
+    width: int = 224
+    dtype: str = "float32"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    resize: ResizeRule = field(default_factory=lambda: ResizeRule(resize=256, crop=224))
+
+    def shape(self, batch: int) -> tuple[int, int, int, int]:
+        """Shape of one input tensor, (N, C, H, W)."""
+        return (batch, self.channels, self.height, self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One entry of the zoo, or a user's own model seen as one."""
+
+    name: str
+    family: str
+    task: Literal["classification", "unknown"]
+    source: Source
+    reference: str
+    """What the source calls it: a torchvision or timm name, `module:function`, or a path to an ONNX file."""
+    weights_origin: str
+    """Where the pretrained weights come from, in words ("" if there are none)."""
+    weights_offline: bool
+    """True where the pretrained weights come inside an installed package or file: no network is needed."""
+    input: InputSpec | None
+    """None for ONNX files, whose inputs are read from the graph."""
+    labels: str
+    """Label set: "imagenet1k", or "" if unknown."""
+    licence: str
+    light_alternative: str | None = None
+    """The zoo's lighter model to try in its place."""
+
+    @property
+    def default_weights(self) -> str:
+        """ "pretrained" where that needs no network, else "random" (always said aloud, never for accuracy)."""
+        return "pretrained" if self.weights_offline else "random"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """A model asked for: which one, with which weights, at which static shape."""
+
+    spec: ModelSpec
+    weights: str
+    """"pretrained", "random", or the path of a safetensors / state-dict file."""
+    batch: int = 1
+    seed: int = 0
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Static shapes for inputs of an ONNX file with dynamic dimensions: ((input name, shape), ...)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedModel:
+    """One ONNX file in the artifact cache, static in shape, checked, simplified and stamped."""
+
+    path: Path
+    """The ONNX file; content-addressed, never changed once written."""
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    provenance: dict[str, str]
+    """Metadata stamped into the file: source, weights and their origin and hash, exporter versions, opset, seed."""
+    probe: Path | None
+    """.npz with `input_0..` and the source framework's own `output_0..` for it; None for a user's ONNX file."""
+    notes: tuple[str, ...] = ()

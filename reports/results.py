@@ -1,0 +1,277 @@
+"""What a run leaves behind: the schema that `show --json`, exports and reports share.
+
+The JSON form of `Run` is public: its JSON Schema ships in `reports/schema/run.schema.json` and `SCHEMA_VERSION`
+is raised whenever a reader of the old form would misread the new one. Times ending in `_ms` are milliseconds,
+`_s` seconds, `_bytes` bytes; a field that was not measured is null, never zero.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Accelerator",
+    "Cell",
+    "CheckResult",
+    "Control",
+    "Cpu",
+    "ExecutedFacts",
+    "MachineState",
+    "ModelFacts",
+    "Peaks",
+    "Phase",
+    "Run",
+    "Target",
+]
+
+SCHEMA_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Cpu(_Record):
+    """The processor as the operating system shows it."""
+
+    model: str
+    vendor: str = ""
+    arch: str
+    isa: tuple[str, ...] = ()
+    """Features that matter to inference, in a fixed order: "avx2", "fma", "avx512f", "avx512_vnni", "amx_int8", ..."""
+    physical_cores: int | None = None
+    logical_cores: int
+    usable_cores: int
+    """Cores in the cpuset that bakeoff inherited."""
+    caches: dict[str, int] = Field(default_factory=dict)
+    """Bytes by level: {"L1d": ..., "L2": ..., "L3": ...}, per instance."""
+
+
+class Accelerator(_Record):
+    """A GPU or NPU that an installed runtime can see."""
+
+    kind: str
+    name: str
+    seen_by: str
+
+
+class Peaks(_Record):
+    """Rates measured on the target; null where measuring was not possible."""
+
+    gemm_fp32_single_core_gflops: float | None = None
+    gemm_fp32_all_cores_gflops: float | None = None
+    copy_bandwidth_single_core_gbytes_s: float | None = None
+    copy_bandwidth_all_cores_gbytes_s: float | None = None
+    method: str = ""
+
+
+class Target(_Record):
+    """One hardware target; `id` stays the same from run to run as long as the hardware and its limits do."""
+
+    id: str
+    name: str
+    cpu: Cpu
+    memory_bytes: int
+    os: str
+    kernel: str = ""
+    python: str = ""
+    container: dict[str, str] = Field(default_factory=dict)
+    """Limits of the container or cgroup: {"cpu_quota_cores": "2.0", "memory_limit_bytes": "...", ...}."""
+    accelerators: tuple[Accelerator, ...] = ()
+    peaks: Peaks | None = None
+
+
+class MachineState(_Record):
+    """The machine before, during or after a part of a run."""
+
+    when: datetime
+    load_1m: float | None = None
+    governor: str | None = None
+    frequency_mhz: float | None = None
+    temperature_c: float | None = None
+    steal_percent: float | None = None
+    throttled_periods: int | None = None
+    """cgroup: how often the CPU quota has stopped us so far."""
+    memory_available_bytes: int | None = None
+    busy_processes: tuple[str, ...] = ()
+    """Others that used more than a tenth of a core: "name (pid): 87% of a core"."""
+
+
+class ModelFacts(_Record):
+    """The model of a cell and where it came from."""
+
+    model: str
+    variant: str
+    family: str = ""
+    task: str = ""
+    source: str = ""
+    weights: str = ""
+    """"pretrained", "random" or the name of a file."""
+    weights_origin: str = ""
+    licence: str = ""
+    light_alternative: str | None = None
+    onnx_sha256: str = ""
+    onnx_bytes: int | None = None
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """{"input": "1x3x224x224 float32"}."""
+    provenance: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class ExecutedFacts(_Record):
+    """How a cell really ran, as its runtime and the kernel's counters say."""
+
+    device: str
+    precision: str
+    threads: int
+    """What the runtime says that it uses."""
+    threads_seen: int | None = None
+    """Threads of the worker that really burned CPU while it was timed, counted by the kernel."""
+    cores: tuple[int, ...] = ()
+    """The cores that the worker was pinned to."""
+    fallbacks: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    """Words that must stand beside the figure wherever it is shown, e.g. "untuned"."""
+    details: dict[str, str] = Field(default_factory=dict)
+
+
+class CheckResult(_Record):
+    """How far the outputs lie from the fp32 reference."""
+
+    reference: str
+    """What computed the reference."""
+    max_abs_error: float
+    max_rel_error: float
+    """Largest absolute difference over the largest absolute reference value."""
+    tolerance: float
+    sampled_outputs: int = 0
+    """Outputs taken from inside the timed part and compared."""
+    sampled_max_rel_error: float | None = None
+
+
+class Cell(_Record):
+    """One cell: what was asked, what came of it, and how it was measured."""
+
+    key: str
+    """Identity within a run, e.g. "resnet18@fp32/onnxruntime/single-stream/t1/b1/cpu"."""
+    model: str
+    variant: str
+    """"resnet18@fp32"."""
+    backend: str
+    scenario: str
+    threads: int
+    batch: int
+    device: str
+    options: dict[str, str] = Field(default_factory=dict)
+    status: Literal["ok", "failed", "unsupported", "mismatch"]
+    reason: str | None = None
+    blame: str | None = None
+    """Whose fault a failure looks like: exporter, importer, converter, compiler, runtime, harness, unknown."""
+    stage: str | None = None
+    stderr_tail: str | None = None
+    reproducer: str | None = None
+    """Path of the script that reproduces a failure with the backend alone."""
+
+    median_ms: float | None = None
+    ci_low_ms: float | None = None
+    ci_high_ms: float | None = None
+    ci_confidence: float | None = None
+    """Coverage that the interval really has; below 0.95 where too few blocks fitted under the time cap."""
+    mean_ms: float | None = None
+    min_ms: float | None = None
+    p90_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    throughput_per_s: float | None = None
+    """Images a second: batch over the mean latency."""
+    samples: int = 0
+    blocks_ms: tuple[tuple[float, ...], ...] = ()
+    """All samples in the order they were taken, block by block; none is ever trimmed."""
+    warmup_calls: int | None = None
+    warmup_steady: bool | None = None
+    """False where warm-up ended at its cap before the latency had become steady."""
+    converged: bool | None = None
+    """False where sampling ended at the time cap before the interval was as narrow as asked."""
+
+    first_inference_ms: float | None = None
+    """First call in a fresh process, after loading."""
+    cold_start_ms: float | None = None
+    """Nothing cached: compile + load + first inference."""
+    cached_start_ms: float | None = None
+    """With the artifact cached: load + first inference."""
+    compile_s: float | None = None
+    compile_cached: bool | None = None
+    """True where the artifact came from the cache and `compile_s` is what it cost when it was made."""
+    load_s: float | None = None
+    artifact_bytes: int | None = None
+    artifact_id: str | None = None
+    peak_rss_bytes: int | None = None
+    rss_growth_bytes: int | None = None
+    """Growth of the resident memory from the end of warm-up to the end of sampling."""
+    rss_method: str | None = None
+
+    executed: ExecutedFacts | None = None
+    check: CheckResult | None = None
+    suspicious: bool = False
+    suspicious_reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    group: str | None = None
+    """Cells of one group were alive together and measured in turn."""
+    sitting: int = 0
+    """Counts the resumptions of a run: cells of different sittings were not interleaved with each other."""
+    finished_at: datetime | None = None
+
+
+class Control(_Record):
+    """The A/A control of one group: one cell measured twice under two names."""
+
+    group: str
+    cell: str
+    """Key of the cell that was doubled."""
+    median_ms: float
+    twin_median_ms: float
+    ratio: float
+    """twin over cell."""
+    floor: float
+    """Upper bound of |log ratio| over paired rounds; 0.01 means that 1% differences are noise."""
+    rounds: int
+
+
+class Phase(_Record):
+    """Wall time of one kind of work: export, compile, load, measure, other."""
+
+    name: str
+    seconds: float
+
+
+class Run(_Record):
+    """All cells of one suite on one target, with the manifest."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    created_at: datetime
+    finished_at: datetime | None = None
+    status: Literal["running", "interrupted", "finished"]
+    bakeoff_version: str
+    suite: str
+    """Name of the suite."""
+    suite_config: dict[str, object] = Field(default_factory=dict)
+    """The suite in full, after all options of the command line."""
+    command: str
+    """The exact command that reproduces the run."""
+    target_id: str
+    target: Target
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Packages and their versions, of every backend in the run."""
+    noise_floor: float | None = None
+    """Largest floor of the run's A/A controls; null without a control."""
+    models: tuple[ModelFacts, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    controls: tuple[Control, ...] = ()
+    states: tuple[MachineState, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    notes: tuple[str, ...] = ()
