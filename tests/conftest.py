@@ -1,0 +1,43 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+_PROJECT = Path(__file__).parent / "thirdparty"
+
+
+@pytest.fixture(scope="session")
+def thirdparty_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that holds `bakeoff-numpy` as pip would install it; prepend it to a subprocess's PYTHONPATH.
+
+    Nothing is put on this process's own path: other tests must not see the backend. See `thirdparty` for that.
+    """
+    site = tmp_path_factory.mktemp("thirdparty-site")
+    project = tomllib.loads((_PROJECT / "pyproject.toml").read_text())["project"]
+    for package in ("bakeoff_numpy",):
+        shutil.copytree(_PROJECT / package, site / package, ignore=shutil.ignore_patterns("__pycache__"))
+    info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = [
+        f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in names.items())
+        for group, names in project["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return site
+
+
+@pytest.fixture
+def thirdparty(thirdparty_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`bakeoff-numpy` (backend `numpy_reference`) is installed for this test, in this process and those it starts."""
+    monkeypatch.syspath_prepend(str(thirdparty_path))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(thirdparty_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    )
+    return thirdparty_path
