@@ -46,6 +46,7 @@ FAULTS = {
 OPTIONS = ("fault", "stage", "after", "seconds")
 
 _STAGES = ("compile", "load", "infer")
+_SIG_IGN = 1
 _OF_OUTPUTS = ("wrong", "nan", "cached")
 
 
@@ -127,8 +128,11 @@ def _raise(fault: Fault) -> None:
 
 def _sleep_for_ever(*, deaf: bool) -> None:
     if deaf:
-        # Blocked, not handled: Python runs handlers in the main thread only, and this may be another.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        # Not signal.signal, which works in Python's main thread only; and blocking here leaves BLAS's threads open.
+        ignore = ctypes.CDLL(None).signal
+        ignore.argtypes, ignore.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        for number in (signal.SIGTERM, signal.SIGINT):
+            ignore(number, _SIG_IGN)
     while True:
         time.sleep(3600)
 
