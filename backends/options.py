@@ -1,0 +1,34 @@
+"""Strict reading of what a user may set for a backend: devices and options.
+
+A misspelt option that is ignored in silence would give a figure for something that was not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ..models.errors import UnsupportedError
+
+__all__ = ["check_device", "read_options"]
+
+
+def read_options(backend: str, options: Mapping[str, str], allowed: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """All options of *backend* with their values; *allowed* maps each name to its values, the default first.
+
+    Raises `UnsupportedError` for an unknown name or a value that is not allowed.
+    """
+    for name, value in options.items():
+        if name not in allowed:
+            known = ", ".join(sorted(allowed)) or "none"
+            raise UnsupportedError(f"{backend} has no option {name!r}; known options: {known}", stage="compile")
+        if value not in allowed[name]:
+            known = ", ".join(repr(choice) for choice in allowed[name])
+            raise UnsupportedError(f"{backend}: option {name}={value!r} is not one of {known}", stage="compile")
+    return {name: options.get(name, choices[0]) for name, choices in allowed.items()}
+
+
+def check_device(backend: str, device: str, present: Iterable[str]) -> None:
+    """Raises `UnsupportedError` that names the devices that are *present* if *device* is not among them."""
+    known = sorted(present)
+    if device not in known:
+        raise UnsupportedError(f"{backend} has no device {device!r} here; present: {', '.join(known)}", stage="compile")
