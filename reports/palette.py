@@ -1,0 +1,62 @@
+"""One colour, point shape and dash for each backend, the same in every chart and table.
+
+The hues follow Okabe and Ito's set for colour-blind readers, darkened for white and lightened for black until each
+reaches 3:1 against the page; shape and dash tell the backends apart without colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Style", "styles"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How one backend is drawn."""
+
+    variable: str
+    """Name of the CSS variable that holds its colour, "--b0"."""
+    light: str
+    dark: str
+    shape: str
+    """A Vega point shape."""
+    dash: tuple[int, ...]
+    """Stroke dash in pixels; (1, 0) is solid."""
+
+    @property
+    def colour(self) -> str:
+        """The colour as CSS and SVG take it; it follows the theme."""
+        return f"var({self.variable})"
+
+
+_Look = tuple[str, str, str, tuple[int, ...]]
+
+_KNOWN: Mapping[str, _Look] = {
+    "eager": ("#6b7280", "#9aa3b0", "diamond", (2, 2)),
+    "onnxruntime": ("#0067a8", "#58aee6", "circle", (1, 0)),
+    "openvino": ("#c2500a", "#f08a4b", "square", (1, 0)),
+    "inductor": ("#a83f7c", "#e08dbb", "triangle-up", (6, 2)),
+    "litert": ("#007d5b", "#2fbf96", "triangle-down", (4, 2)),
+    "tvm": ("#8a6a00", "#dcb32f", "cross", (8, 2, 2, 2)),
+}
+
+_SPARE: tuple[_Look, ...] = (
+    ("#5b4fc7", "#a59cf5", "triangle-right", (5, 1)),
+    ("#b3263a", "#f57c8c", "triangle-left", (3, 1)),
+    ("#007a8a", "#45c3d4", "circle", (7, 3)),
+    ("#4f7300", "#9cc64a", "square", (1, 2)),
+)
+
+
+def styles(backends: Iterable[str]) -> dict[str, Style]:
+    """A style for each of *backends*; bakeoff's own always look the same, others take the spare looks by name."""
+    names = sorted(set(backends))
+    strangers = [name for name in names if name not in _KNOWN]
+    spare = {name: _SPARE[number % len(_SPARE)] for number, name in enumerate(strangers)}
+    found = {}
+    for number, name in enumerate(names):
+        light, dark, shape, dash = _KNOWN.get(name) or spare[name]
+        found[name] = Style(variable=f"--b{number}", light=light, dark=dark, shape=shape, dash=dash)
+    return found

@@ -1,0 +1,302 @@
+"""What a run says, worked out once for every kind of output: comparisons, verdicts, ties and speed-ups.
+
+All functions are pure. A *comparison* holds the cells of one variant at one setting (scenario, batch, threads);
+only cells of one comparison are ranked against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from . import words
+from .intervals import Interval, ratio
+from .marks import Mark, cell_marks, not_interleaved
+from .results import Cell, ModelFacts, Run
+
+__all__ = [
+    "BASELINE",
+    "CellView",
+    "Comparison",
+    "RunView",
+    "Setting",
+    "SpeedUp",
+    "Verdict",
+    "judge",
+    "run_view",
+]
+
+BASELINE = "eager"
+"""The backend that every speed-up refers to."""
+
+Outcome = Literal["fastest", "tie", "only", "undecided", "none"]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Setting:
+    """What the cells of one comparison share besides the variant."""
+
+    scenario: str
+    batch: int
+    threads: int
+
+    @property
+    def title(self) -> str:
+        """ "2 threads, batch 1, single-stream"."""
+        return f"{words.plural(self.threads, 'thread')}, batch {self.batch}, {self.scenario}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedUp:
+    """How many times faster than the eager cell of the same variant, setting and device."""
+
+    value: float
+    interval: Interval | None
+    """Conservative, from both cells' intervals; None where one of them has none."""
+    within_noise: bool
+    """The interval, widened by the noise floor, includes 1 (or there is no interval to say so)."""
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellView:
+    """A cell with what must be said beside its figure."""
+
+    cell: Cell
+    label: str
+    """Its backend, and as much more as tells it apart: the device, the options."""
+    interval: Interval | None
+    marks: tuple[Mark, ...] = ()
+    speed_up: SpeedUp | None = None
+
+    @property
+    def median_ms(self) -> float:
+        """Median latency in milliseconds. Only for a cell that was measured."""
+        if self.cell.median_ms is None:
+            raise ValueError(f"{self.cell.key} has no median")
+        return self.cell.median_ms
+
+    @property
+    def mark_words(self) -> str:
+        """All mark labels as one string, "" without any."""
+        return ", ".join(mark.label for mark in self.marks)
+
+    @property
+    def marked_label(self) -> str:
+        """The label with its marks: "tvm (untuned)"."""
+        return f"{self.label} ({self.mark_words})" if self.marks else self.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Which backend is fastest in one comparison, and who cannot be told apart from it."""
+
+    outcome: Outcome
+    best: CellView | None = None
+    """Lowest median."""
+    ties: tuple[CellView, ...] = ()
+    """Others that the intervals and the noise floor do not separate from the best."""
+    next: CellView | None = None
+    """The fastest that is not among the ties."""
+    lead: Interval | None = None
+    """How many times slower than the best the next is."""
+
+    @property
+    def leaders(self) -> tuple[CellView, ...]:
+        """The best and all that tie with it."""
+        return () if self.best is None else (self.best, *self.ties)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All cells of one variant at one setting."""
+
+    model: str
+    variant: str
+    setting: Setting
+    random_weights: bool
+    measured: tuple[CellView, ...]
+    """Cells with a figure, fastest first."""
+    failures: tuple[CellView, ...]
+    verdict: Verdict
+    interleaved: bool
+    """All measured cells took turns with each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """A run, ready to be shown."""
+
+    run: Run
+    comparisons: tuple[Comparison, ...]
+    """Variants in the order of the run, settings from few to many threads."""
+    backends: tuple[str, ...]
+    has_baseline: bool
+    """Whether any speed-up can be given."""
+
+    @property
+    def measured(self) -> tuple[CellView, ...]:
+        """All cells with a figure, comparison by comparison."""
+        return tuple(view for comparison in self.comparisons for view in comparison.measured)
+
+    @property
+    def failures(self) -> tuple[CellView, ...]:
+        """All cells without a figure."""
+        return tuple(view for comparison in self.comparisons for view in comparison.failures)
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All settings, in order."""
+        return tuple(sorted({comparison.setting for comparison in self.comparisons}))
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """All variants in the order of the run."""
+        return tuple(dict.fromkeys(comparison.variant for comparison in self.comparisons))
+
+    def of_variant(self, variant: str) -> tuple[Comparison, ...]:
+        """The comparisons of *variant*."""
+        return tuple(comparison for comparison in self.comparisons if comparison.variant == variant)
+
+    def at(self, setting: Setting) -> tuple[Comparison, ...]:
+        """The comparisons at *setting*."""
+        return tuple(comparison for comparison in self.comparisons if comparison.setting == setting)
+
+    def facts(self, variant: str) -> ModelFacts | None:
+        """Where the model of *variant* came from, if the run says."""
+        return next((facts for facts in self.run.models if facts.variant == variant), None)
+
+
+def _interval(cell: Cell) -> Interval | None:
+    if cell.ci_low_ms is None or cell.ci_high_ms is None:
+        return None
+    return Interval(low=cell.ci_low_ms, high=cell.ci_high_ms)
+
+
+def _has_figure(cell: Cell) -> bool:
+    return cell.status == "ok" and cell.median_ms is not None
+
+
+def _took_turns(a: Cell, b: Cell) -> bool:
+    if a.sitting != b.sitting:
+        return False
+    return a.group is None or b.group is None or a.group == b.group
+
+
+def _labels(cells: Sequence[Cell], several_devices: bool) -> dict[str, str]:
+    """Label by cell key; options are named only where backend and device do not tell two cells apart."""
+    plain = {cell.key: f"{cell.backend} on {cell.device}" if several_devices else cell.backend for cell in cells}
+    taken = list(plain.values())
+    labels = {}
+    for cell in cells:
+        options = ", ".join(f"{key}={value}" for key, value in sorted(cell.options.items()))
+        alone = taken.count(plain[cell.key]) == 1
+        labels[cell.key] = plain[cell.key] if alone or not options else f"{plain[cell.key]} [{options}]"
+    return labels
+
+
+def _baseline(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
+    """The eager cell of the same device; that without options where there are several."""
+    found = [
+        other for other in cells if other.backend == BASELINE and other.device == cell.device and _has_figure(other)
+    ]
+    return min(found, key=lambda other: (len(other.options), other.key), default=None)
+
+
+def _speed_up(cell: Cell, baseline: Cell | None, floor: float) -> SpeedUp | None:
+    if baseline is None or cell.median_ms is None or baseline.median_ms is None or cell.median_ms <= 0:
+        return None
+    own, base = _interval(cell), _interval(baseline)
+    bounds = None if own is None or base is None else ratio(base, own)
+    return SpeedUp(
+        value=baseline.median_ms / cell.median_ms,
+        interval=None if cell.key == baseline.key else bounds,
+        within_noise=bounds is None or bounds.widened(floor).holds(1.0),
+        is_baseline=cell.key == baseline.key,
+    )
+
+
+def _cell_view(cell: Cell, cells: Sequence[Cell], label: str, floor: float) -> CellView:
+    marks = cell_marks(cell)
+    if not _has_figure(cell):
+        return CellView(cell=cell, label=label, interval=None, marks=marks)
+    baseline = _baseline(cell, cells)
+    if baseline is not None and not _took_turns(cell, baseline):
+        marks = (*marks, not_interleaved("its baseline"))
+    return CellView(
+        cell=cell, label=label, interval=_interval(cell), marks=marks, speed_up=_speed_up(cell, baseline, floor)
+    )
+
+
+def judge(measured: Sequence[CellView], floor: float) -> Verdict:
+    """The verdict on *measured* cells of one comparison; *floor* is the run's noise floor (0 if unknown).
+
+    A cell ties with the best if the conservative ratio of the two, widened by *floor*, includes 1. A cell without an
+    interval cannot be ranked: it neither wins nor ties as long as another cell has one.
+    """
+    ranked = sorted((view for view in measured if view.interval is not None), key=lambda view: view.median_ms)
+    if not ranked:
+        lone = min(measured, key=lambda view: view.median_ms, default=None)
+        return Verdict(outcome="none" if lone is None else "undecided", best=lone)
+    best, ties, slower = ranked[0], [], []
+    for view in ranked[1:]:
+        bounds = _to_best(view, best).widened(floor)
+        (ties if bounds.holds(1.0) else slower).append(view)
+    outcome: Outcome = "only" if len(measured) == 1 else "tie" if ties else "fastest"
+    return Verdict(
+        outcome=outcome,
+        best=best,
+        ties=tuple(ties),
+        next=slower[0] if slower else None,
+        lead=_to_best(slower[0], best) if slower else None,
+    )
+
+
+def _to_best(view: CellView, best: CellView) -> Interval:
+    if view.interval is None or best.interval is None:
+        raise ValueError("only cells with an interval are ranked")
+    return ratio(view.interval, best.interval)
+
+
+def _comparison(cells: Sequence[Cell], run: Run, several_devices: bool, random: frozenset[str]) -> Comparison:
+    floor = run.noise_floor or 0.0
+    labels = _labels(cells, several_devices)
+    views = [_cell_view(cell, cells, labels[cell.key], floor) for cell in cells]
+    measured = sorted((view for view in views if _has_figure(view.cell)), key=lambda view: view.median_ms)
+    first = cells[0]
+    return Comparison(
+        model=first.model,
+        variant=first.variant,
+        setting=_setting(first),
+        random_weights=first.variant in random,
+        measured=tuple(measured),
+        failures=tuple(view for view in views if not _has_figure(view.cell)),
+        verdict=judge(measured, floor),
+        interleaved=all(_took_turns(measured[0].cell, view.cell) for view in measured),
+    )
+
+
+def _setting(cell: Cell) -> Setting:
+    return Setting(scenario=cell.scenario, batch=cell.batch, threads=cell.threads)
+
+
+def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells by variant (in their order) and setting (sorted)."""
+    variants: dict[str, dict[Setting, list[Cell]]] = {}
+    for cell in cells:
+        variants.setdefault(cell.variant, {}).setdefault(_setting(cell), []).append(cell)
+    return [settings[setting] for settings in variants.values() for setting in sorted(settings)]
+
+
+def run_view(run: Run) -> RunView:
+    """All that the outputs show of *run*."""
+    several_devices = len({cell.device for cell in run.cells}) > 1
+    random = frozenset(facts.variant for facts in run.models if facts.weights == "random")
+    comparisons = tuple(_comparison(cells, run, several_devices, random) for cells in _grouped(run.cells))
+    return RunView(
+        run=run,
+        comparisons=comparisons,
+        backends=tuple(sorted({cell.backend for cell in run.cells})),
+        has_baseline=any(view.speed_up is not None for found in comparisons for view in found.measured),
+    )

@@ -1,0 +1,23 @@
+"""Fixtures shared by the tests of the reports."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def plausible() -> ModuleType:
+    """The module that builds plausible runs; loaded by path because test folders are no packages."""
+    name = "bakeoff_plausible_runs"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("plausible_runs.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
