@@ -1,1 +1,5 @@
-"""Placeholder text replaced by the part that lives here."""
+"""Our own importer from ONNX to `torch.fx.GraphModule`: one `nn.Module` for each ONNX node, named after it."""
+
+from .importer import Imported, import_onnx, supported_ops
+
+__all__ = ["Imported", "import_onnx", "supported_ops"]

@@ -1,0 +1,197 @@
+"""The walk over an ONNX graph that builds the `torch.fx.GraphModule`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...models.errors import BakeoffError, StageError
+from . import (
+    ops_constant,
+    ops_elementwise,
+    ops_gather,
+    ops_linear,
+    ops_norm,
+    ops_pool,
+    ops_quant,
+    ops_reduce,
+    ops_resize,
+    ops_shape,
+)
+from .names import Names
+from .node import Converter, OnnxNode, Step, Tensor, unsupported
+from .shapes import Shapes
+
+__all__ = ["Imported", "import_onnx", "supported_ops"]
+
+_GROUPS = (
+    ops_constant, ops_elementwise, ops_gather, ops_linear, ops_norm, ops_pool, ops_quant, ops_reduce, ops_resize,
+    ops_shape,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A graph imported from ONNX."""
+
+    module: Any
+    """`torch.fx.GraphModule` in eval mode; takes the graph's inputs in order, returns a tuple of its outputs."""
+    onnx_names: Mapping[str, str]
+    """ONNX node name (of a nameless node its first output) by module name, which is also the fx node's name."""
+    quantized: bool
+    """Whether it quantizes or dequantizes anywhere."""
+
+
+def supported_ops() -> frozenset[str]:
+    """The operators (of ONNX's own domain) that the importer knows."""
+    return frozenset(_table())
+
+
+def import_onnx(model: Path, *, stage: str = "compile") -> Imported:
+    """Import the ONNX file *model*, whose inputs must have static shapes.
+
+    What depends on shapes and constants alone is computed at once. Raises `UnsupportedError` with the node and its
+    operator for what the importer lacks, `StageError` for a graph that contradicts itself; both name *stage*.
+    """
+    import onnx
+    from onnx import inliner
+
+    proto = onnx.load(model)
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    return _Walk(proto, stage).imported()
+
+
+def _table() -> dict[str, Converter]:
+    return {name: converter for group in _GROUPS for name, converter in group.converters().items()}
+
+
+class _Walk:
+    """State of one import: what is known of each value so far."""
+
+    def __init__(self, proto: Any, stage: str) -> None:
+        import torch
+
+        self.proto = proto
+        self.stage = stage
+        self.table = _table()
+        self.opsets = {entry.domain.replace("ai.onnx", ""): entry.version for entry in proto.opset_import}
+        self.root = torch.nn.Module()
+        self.graph = torch.fx.Graph()
+        self.values: dict[str, Any] = {}
+        self.constants: dict[str, Tensor] = {}
+        self.onnx_names: dict[str, str] = {}
+        self.quantized = False
+        self.shapes = Shapes(self.root, self.graph)
+        # Nodes choose first, so that no input or output of the graph takes a node's name away.
+        names = Names(dir(self.root))
+        self.module_names = [names.take(node.name or f"{node.op_type}_{node.output[0]}") for node in proto.graph.node]
+        self.names = names
+
+    def imported(self) -> Imported:
+        """Walk the graph once."""
+        import torch
+
+        graph = self.proto.graph
+        for tensor in graph.initializer:
+            self.constants[tensor.name] = _tensor(tensor)
+        for value in graph.input:
+            if value.name not in self.constants:
+                name = self.names.take(value.name)
+                self.values[value.name] = self.graph.create_node("placeholder", name, name=name)
+                self.shapes.add_input(name, value)
+        for node, name in zip(graph.node, self.module_names, strict=True):
+            self._import_node(self._view(node), name)
+        self.graph.output(tuple(self._value(value.name) for value in graph.output))
+        module = torch.fx.GraphModule(self.root, self.graph).eval()
+        return Imported(module=module, onnx_names=self.onnx_names, quantized=self.quantized)
+
+    def _view(self, node: Any) -> OnnxNode:
+        domain = node.domain.replace("ai.onnx", "") if node.domain == "ai.onnx" else node.domain
+        return OnnxNode(
+            name=node.name or node.output[0],
+            op_type=node.op_type,
+            domain=domain,
+            opset=self.opsets.get(domain, 0),
+            attributes={attribute.name: _attribute(attribute) for attribute in node.attribute},
+            inputs=tuple(node.input),
+            outputs=tuple(node.output),
+            constants={i: self.constants[name] for i, name in enumerate(node.input) if name in self.constants},
+            shape_of=lambda value: self.shapes.of(self.values[value].name),
+            stage=self.stage,
+        )
+
+    def _import_node(self, node: OnnxNode, name: str) -> None:
+        if node.domain or node.op_type not in self.table:
+            raise unsupported(node)
+        try:
+            step = self.table[node.op_type](node)
+            if not step.arguments and step.fold:
+                self._fold(node, step)
+            else:
+                self._emit(node, step, name)
+        except (BakeoffError, MemoryError):
+            raise
+        except Exception as error:
+            reason = f"{node.op_type} at node {node.name!r} cannot be imported: {type(error).__name__}: {error}"
+            raise StageError(reason, blame="importer", stage=self.stage) from error
+
+    def _fold(self, node: OnnxNode, step: Step) -> None:
+        import torch
+
+        with torch.inference_mode(False), torch.no_grad():
+            result = step.module()
+        results = result if step.many else (result,)
+        self.constants.update(zip(node.outputs, results, strict=False))
+
+    def _emit(self, node: OnnxNode, step: Step, name: str) -> None:
+        for position in step.arguments:
+            if node.inputs[position] not in self.values:
+                raise unsupported(node, f"its input {node.inputs[position]!r} is computed by nothing in the graph")
+        self.root.add_module(name, step.module)
+        arguments = tuple(self.values[node.inputs[position]] for position in step.arguments)
+        made = self.graph.create_node("call_module", name, arguments, name=name)
+        self.onnx_names[name] = node.name
+        self.quantized = self.quantized or node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        if not step.many:
+            self.values[node.outputs[0]] = made
+            return
+        for i, output in enumerate(node.outputs):
+            item = self.names.take(f"{name}_out{i}")
+            self.values[output] = self.graph.create_node("call_function", operator.getitem, (made, i), name=item)
+
+    def _value(self, name: str) -> Any:
+        if name in self.values:
+            return self.values[name]
+        if name not in self.constants:
+            raise StageError(f"nothing computes the graph's output {name!r}", blame="exporter", stage=self.stage)
+        buffer = self.names.take(name)
+        self.root.register_buffer(buffer, self.constants[name])
+        return self.graph.create_node("get_attr", buffer, name=buffer)
+
+
+def _tensor(proto: Any) -> Tensor:
+    """The value of a TensorProto as a tensor of its own, writable memory."""
+    import torch
+    from onnx import numpy_helper
+
+    return torch.from_numpy(numpy_helper.to_array(proto).copy())
+
+
+def _attribute(proto: Any) -> Any:
+    from onnx import TensorProto, helper
+
+    value = helper.get_attribute_value(proto)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, TensorProto):
+        return _tensor(value)
+    if isinstance(value, (str, int, float)):
+        return value
+    try:
+        return [item.decode() if isinstance(item, bytes) else item for item in value]
+    except TypeError:
+        return value
