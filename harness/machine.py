@@ -158,9 +158,7 @@ def _times(cores: Sequence[int]) -> tuple[float, float]:
         chosen = [by_core[online.index(core)] for core in cores]
     else:
         chosen = by_core
-    busy = sum(
-        getattr(times, kind, 0.0) for times in chosen for kind in ("user", "nice", "system", "irq", "softirq")
-    )
+    busy = sum(getattr(times, kind, 0.0) for times in chosen for kind in ("user", "nice", "system", "irq", "softirq"))
     return busy, sum(getattr(times, "steal", 0.0) for times in chosen)
 
 

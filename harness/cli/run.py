@@ -1,0 +1,82 @@
+"""`bakeoff run`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["run"]
+
+
+def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that takes comma lists and repetition."""
+    return click.option(f"--{name}", name.replace("-", "_"), multiple=True, metavar="NAME[,NAME...]", help=words)
+
+
+@click.command()
+@click.argument("suite", default="quick", metavar="[SUITE.toml]")
+@_list_option("model", "Models instead of the suite's: zoo names, timm:NAME, module:function, files.onnx.")
+@_list_option("variant", "Variants instead of the suite's.")
+@_list_option("backend", "Backends instead of the suite's; `all` for every installed one.")
+@_list_option("scenario", "Scenarios instead of the suite's.")
+@_list_option("threads", "Thread counts instead of the suite's: numbers, or `all` for all cores.")
+@_list_option("batch", "Batch sizes instead of the suite's.")
+@_list_option("device", "Devices instead of the suite's: cpu, cuda, gpu, npu, ...")
+@click.option("--weights", metavar="pretrained|random|FILE", help="Weights of every model named by --model.")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="INPUT=1x3x224x224", help="Static shape for an input of an ONNX file."
+)
+@click.option("--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="Longest sampling time of one cell.")
+@click.option("--target-interval", type=float, metavar="FRACTION", help="Stop when the median's interval is narrower.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of real images to take the inputs from.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="bakeoff-report", show_default=True, help="Report folder."
+)
+@click.option(
+    "--store", "store_url", metavar="FILE|URL", help="Where results are kept; the user's data folder by default."
+)
+@click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of the same suite and options.")
+def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: Any) -> None:
+    """Measure a suite on this machine, print the results and write the report.
+
+    Without arguments it takes the built-in quick suite. Each finished cell is kept at once: after an interruption,
+    the same command with --resume goes on where it stopped.
+    """
+    from ...models.cache import default_cache
+    from ...reports.terminal import print_run
+    from ...reports.write import write_report
+    from ..folders import data_folder
+    from ..launch import Launch, launch
+    from ..override import override
+    from ..progress import rich_progress
+    from ..store import Store
+    from ..suite import load_suite
+
+    wanted = override(load_suite(suite), chosen)
+    with Store.open(store_url) as store, rich_progress() as listener:
+        order = Launch(
+            suite=wanted,
+            command=_command(),
+            store=store,
+            cache=default_cache(),
+            reproducers=data_folder() / "reproducers",
+            listener=listener,
+            resume=resume,
+        )
+        result = launch(order)
+    written = write_report([result], out)
+    print_run(result)
+    for path in written:
+        click.echo(f"wrote {path}")
+    if any(cell.status in ("failed", "mismatch") for cell in result.cells):
+        sys.exit(1)
+
+
+def _command() -> str:
+    """The command line that reproduces this run; whether it was resumed does not matter."""
+    return shlex.join(["bakeoff", *(word for word in sys.argv[1:] if word != "--resume")])

@@ -1,0 +1,223 @@
+"""Starts a run, or takes one up again, and sees it through."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from .. import __version__
+from ..backends import registry
+from ..backends.base import Probe
+from ..models.errors import UserError
+from ..models.spec import ModelSpec
+from ..reports.results import Run, Target
+from .advisers import Advisers, BackendFacts
+from .cgroup import own_cgroup
+from .cores import all_cores, usable_cores
+from .hostlock import hold_host
+from .machine import judge_state, snapshot
+from .peaks import target_peaks
+from .phases import PhaseClock
+from .plan import CellSpec, expand
+from .progress import Listener
+from .runner import Runner
+from .store import Store
+from .subjects import Subject, model_request, resolve_models
+from .suite import Suite
+from .target import describe_target
+
+__all__ = ["Launch", "find_run", "launch"]
+
+MEMORY_SHARE = 0.9
+"""Share of the available memory that one worker may take, unless the suite says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What to run and where its results, artifacts and scripts go."""
+
+    suite: Suite
+    command: str
+    """The command line that reproduces the run."""
+    store: Store
+    cache: Path
+    reproducers: Path
+    listener: Listener
+    resume: bool = False
+    """Take up the newest unfinished run of the same suite, if there is one."""
+
+
+def launch(order: Launch) -> Run:
+    """Measure every cell of the suite that is not in the store yet; return the whole run.
+
+    Raises UserError before anything is measured if the suite cannot be run. On KeyboardInterrupt every worker is
+    ended, the run is marked as interrupted, and the exception goes on; what was finished is in the store.
+    """
+    specs = resolve_models(order.suite)
+    _announce_weights(order, specs)
+    for name in _asked_backends(order.suite):
+        registry.get(name)
+    with (
+        hold_host(order.listener.say),
+        tempfile.TemporaryDirectory(prefix="bakeoff-") as scratch,
+    ):
+        return _Sitting(order, specs, Path(scratch)).run()
+
+
+def find_run(store: Store, suite: Suite) -> Run | None:
+    """The newest run of exactly this *suite*, finished or not."""
+    for entry in store.list_runs():
+        if entry.suite == suite.name:
+            run = store.load_run(entry.id)
+            if run.suite_config == suite.model_dump(mode="json"):
+                return run
+    return None
+
+
+class _Sitting:
+    """One sitting: probe, prepare, measure, finish."""
+
+    def __init__(self, order: Launch, specs: Mapping[str, ModelSpec], scratch: Path) -> None:
+        self._order = order
+        self._specs = specs
+        self._scratch = scratch
+        self._clock = PhaseClock()
+        self._cores = usable_cores()
+        self._state = snapshot(self._cores)
+
+    def run(self) -> Run:
+        order, suite = self._order, self._order.suite
+        order.listener.tick("look at this machine and at the backends")
+        with Advisers(_names(suite), suite.backends, cores=self._cores, scratch=self._scratch) as advisers:
+            advisers.require(_asked_backends(suite))
+            cells = expand(
+                suite,
+                installed=advisers.installed,
+                known=registry.names(),
+                all_cores=all_cores(self._cores, own_cgroup().limits().cpu_quota_cores),
+            )
+            run = self._begin(advisers.facts)
+            left = [cell for cell in cells if cell.key not in order.store.finished_keys(run.id)]
+            order.listener.plan(len(left) + len({(cell.model, cell.batch) for cell in left}))
+            runner = self._runner(run, advisers.facts)
+            try:
+                runner.prepare(left, advisers)
+                advisers.close()  # their memory is wanted for the workers
+                self._note_models(run, runner, cells)
+                runner.measure(left)
+            except BaseException:
+                self._end(run, "interrupted")
+                raise
+        self._end(run, "finished")
+        return order.store.load_run(run.id)
+
+    def _begin(self, facts: Mapping[str, BackendFacts]) -> Run:
+        """Take up the run that is to be resumed, or make a new one."""
+        order = self._order
+        target = self._target(facts)
+        versions = {package: version for fact in facts.values() for package, version in fact.packages.items()}
+        earlier = find_run(order.store, order.suite) if order.resume else None
+        if earlier is not None and earlier.status != "finished":
+            _check_same_ground(earlier, target, versions)
+            order.listener.say(f"resuming run {earlier.id}: {len(earlier.cells)} cells are done")
+            order.store.add_state(earlier.id, self._state)
+            return earlier
+        now = datetime.now(UTC)
+        run = Run(
+            id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+            created_at=now,
+            status="running",
+            bakeoff_version=__version__,
+            suite=order.suite.name,
+            suite_config=order.suite.model_dump(mode="json"),
+            command=order.command,
+            target_id=target.id,
+            target=target,
+            versions=dict(sorted(versions.items())),
+        )
+        order.store.create_run(run)
+        order.store.add_state(run.id, self._state)
+        return run
+
+    def _target(self, facts: Mapping[str, BackendFacts]) -> Target:
+        probes = {name: Probe(available=fact.available, devices=fact.devices) for name, fact in facts.items()}
+        target = describe_target(probes)
+        return target.model_copy(update={"peaks": target_peaks(target.id, self._cores)})
+
+    def _runner(self, run: Run, facts: dict[str, BackendFacts]) -> Runner:
+        order = self._order
+        limit_gib = order.suite.measure.memory_limit_gib
+        available = int(psutil.virtual_memory().available * MEMORY_SHARE)
+        headroom = own_cgroup().memory_headroom()
+        return Runner(
+            run_id=run.id,
+            suite=order.suite,
+            sitting=1 + max((cell.sitting for cell in run.cells), default=-1),
+            store=order.store,
+            facts=facts,
+            cache=order.cache,
+            scratch=self._scratch,
+            reproducers=order.reproducers,
+            cores=self._cores,
+            memory_limit_bytes=int(limit_gib * 2**30) if limit_gib else min(available, headroom or available),
+            standing=judge_state(self._state, len(self._cores)),
+            listener=order.listener,
+            clock=self._clock,
+        )
+
+    def _note_models(self, run: Run, runner: Runner, cells: Sequence[CellSpec]) -> None:
+        """Keep where the models of the run came from."""
+        subjects = {(cell.full_variant): (runner.subjects.get((cell.model, cell.batch)), cell) for cell in cells}
+        facts = [subject.facts(cell.variant) for subject, cell in subjects.values() if isinstance(subject, Subject)]
+        known = {known.variant for known in run.models}
+        self._order.store.add_models(run.id, [fact for fact in facts if fact.variant not in known])
+
+    def _end(self, run: Run, status: str) -> None:
+        store = self._order.store
+        store.add_phases(run.id, self._clock.phases())
+        store.finish(run.id, status)
+
+
+def _names(suite: Suite) -> tuple[str, ...]:
+    """The backends that have to be probed."""
+    asked = _asked_backends(suite)
+    every = registry.names()
+    return every if "all" in suite.matrix.backends else tuple(name for name in every if name in asked)
+
+
+def _asked_backends(suite: Suite) -> list[str]:
+    """The backends that the suite names, "all" aside."""
+    named = [*suite.matrix.backends, *(pattern.backend for pattern in suite.include if pattern.backend)]
+    return [name for name in named if name != "all"]
+
+
+def _announce_weights(order: Launch, specs: Mapping[str, ModelSpec]) -> None:
+    """Say aloud where random weights were taken because nothing else was asked for."""
+    for name, spec in specs.items():
+        settings = order.suite.models.get(name)
+        if spec.source == "onnx" or (settings and settings.weights):
+            continue
+        if model_request(spec, order.suite, name, 1).weights == "random":
+            order.listener.say(
+                f"{name}: random weights, since pretrained ones need the network (--weights pretrained): "
+                "latency is measured, accuracy is not"
+            )
+
+
+def _check_same_ground(earlier: Run, target: Target, versions: Mapping[str, str]) -> None:
+    """Refuse to mix figures of two machines, or of two versions of a package, in one run."""
+    if earlier.target_id != target.id:
+        raise UserError(
+            f"run {earlier.id} was measured on another target ({earlier.target.name}); start a run of its own here"
+        )
+    changed = [name for name, version in versions.items() if earlier.versions.get(name, version) != version]
+    if changed:
+        raise UserError(
+            f"run {earlier.id} was begun with other versions of {', '.join(changed)}; start a new run without --resume"
+        )

@@ -1,0 +1,181 @@
+"""One cell while its worker is alive: loading, checking, warming up, and one block of samples after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .plan import CellSpec
+from .process import Worker, WorkerSettings
+from .protocol import Message
+from .stats import CONFIDENCE, Summary, summarize
+from .suite import Measure
+
+__all__ = ["LiveCell", "Prepared", "load_cell"]
+
+MAX_CALLS = 400
+KEPT_PER_BLOCK = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A cell whose artifact is ready to be loaded."""
+
+    cell: CellSpec
+    artifact: Path
+    """Folder of the compiled artifact."""
+    artifact_id: str
+    artifact_bytes: int
+    compile_s: float
+    compile_cached: bool
+    inputs: Path
+    """.npz with the inputs and the reference outputs."""
+    input_count: int
+    reference: str
+    """What computed the reference outputs."""
+    tolerance: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(kw_only=True)
+class LiveCell:
+    """A loaded cell and all that was seen of it so far; times as the worker's clock gave them."""
+
+    prepared: Prepared
+    worker: Worker
+    measure: Measure
+    time_limit_s: float
+    load_s: float
+    first: Message
+    twin: bool = False
+    """True for the second name of the A/A control's cell."""
+    warm: Message = field(default_factory=dict)
+    calls: int = 1
+    blocks_ns: list[list[int]] = field(default_factory=list)
+    spent_s: float = 0.0
+    cpu_s: float = 0.0
+    sampled: int = 0
+    sampled_rel_error: float = 0.0
+
+    @property
+    def cell(self) -> CellSpec:
+        """What was asked."""
+        return self.prepared.cell
+
+    def warm_up(self) -> None:
+        """Warm up, and choose how many calls make a block of about `block_ms`."""
+        self.warm = self.worker.ask(
+            {
+                "op": "warm",
+                "window": self.measure.warmup_window,
+                "tolerance": self.measure.warmup_tolerance,
+                "cap_s": self.measure.warmup_limit_s,
+            },
+            limit_s=self.measure.warmup_limit_s + 2 * self.measure.call_limit_s,
+        )
+        call_ms = self.warm["median_ns"] / 1e6
+        self.calls = min(MAX_CALLS, max(1, math.ceil(self.measure.block_ms / call_ms)))
+
+    def take_block(self) -> Message:
+        """Let the worker run, time one block, and stop it again."""
+        self.worker.go()
+        answer = self.worker.ask(
+            {"op": "block", "calls": self.calls, "keep": KEPT_PER_BLOCK},
+            limit_s=self.calls * self.measure.call_limit_s,
+        )
+        self.worker.stop()
+        self.blocks_ns.append(answer["times_ns"])
+        self.spent_s += answer["wall_s"]
+        self.cpu_s += answer["cpu_s"]
+        self.sampled += answer["sampled"]
+        self.sampled_rel_error = max(self.sampled_rel_error, answer["sampled_rel_error"])
+        return answer
+
+    def summary(self) -> Summary:
+        """Summary of the samples so far, in milliseconds."""
+        return summarize([np.asarray(block) / 1e6 for block in self.blocks_ns])
+
+    def converged(self) -> bool:
+        """Whether the interval of the median is as narrow as asked, and has its full coverage."""
+        if len(self.blocks_ns) < self.measure.min_blocks:
+            return False
+        summary = self.summary()
+        interval = summary.interval
+        width = interval.high - interval.low
+        return interval.confidence >= CONFIDENCE and width <= self.measure.target_interval * summary.median
+
+    def done(self) -> bool:
+        """Whether sampling may stop."""
+        return self.spent_s >= self.time_limit_s or self.converged()
+
+    def report(self) -> Message:
+        """How it really ran, as the worker tells at the end."""
+        self.worker.go()
+        return self.worker.ask({"op": "report"}, limit_s=self.measure.call_limit_s)
+
+    def close(self) -> None:
+        """End the worker in good order."""
+        if self.worker.alive:
+            self.worker.go()
+            self.worker.ask({"op": "close"}, limit_s=self.measure.call_limit_s)
+        self.worker.close()
+
+
+def load_cell(
+    prepared: Prepared,
+    settings: WorkerSettings,
+    stderr: Path,
+    *,
+    measure: Measure,
+    time_limit_s: float,
+    twin: bool,
+    started: Callable[[Worker], Any],
+) -> LiveCell:
+    """Start a fresh worker, load the artifact, time the first inference, check the outputs, warm up, stop.
+
+    *started* is called with the worker as soon as it lives, so that its owner can end it whatever happens. Raises
+    CellError if any of it fails.
+    """
+    worker = Worker(settings, stderr)
+    started(worker)
+    worker.greet()
+    cell = prepared.cell
+    limit = measure.call_limit_s
+    loaded = worker.ask(
+        {
+            "op": "load",
+            "backend": cell.backend,
+            "artifact": str(prepared.artifact),
+            "device": cell.device,
+            "threads": cell.threads,
+            "options": dict(cell.options),
+        },
+        limit_s=limit,
+    )
+    worker.ask(
+        {
+            "op": "inputs",
+            "path": str(prepared.inputs),
+            "count": prepared.input_count,
+            "tolerance": prepared.tolerance,
+        },
+        limit_s=limit,
+    )
+    first = worker.ask({"op": "first"}, limit_s=limit * (prepared.input_count + 1))
+    live = LiveCell(
+        prepared=prepared,
+        worker=worker,
+        measure=measure,
+        time_limit_s=time_limit_s,
+        load_s=loaded["load_s"],
+        first=first,
+        twin=twin,
+    )
+    live.warm_up()
+    worker.stop()
+    return live

@@ -1,0 +1,71 @@
+"""Runs jobs side by side, each on cores of its own, and leaves nothing behind when interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
+from typing import TypeVar
+
+import psutil
+
+__all__ = ["kill_descendants", "run_jobs", "split_cores"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def split_cores(cores: Sequence[int], jobs: int) -> list[tuple[int, ...]]:
+    """*cores* dealt out to at most *jobs* jobs, as evenly as can be; nobody goes without."""
+    shares = max(1, min(jobs, len(cores)))
+    return [tuple(cores[start::shares]) for start in range(shares)]
+
+
+def run_jobs(
+    items: Sequence[Item],
+    work: Callable[[Item, tuple[int, ...]], Result],
+    *,
+    cores: Sequence[int],
+    done: Callable[[Item], None],
+) -> list[Result]:
+    """Call *work(item, its cores)* for every item, as many at once as there are cores; results in order of *items*.
+
+    *done* is called in this thread. If a job raises, or on Ctrl-C, no further job is started, every process that was
+    started below this one is killed, and the exception goes on.
+    """
+    if not items:
+        return []
+    free: SimpleQueue[tuple[int, ...]] = SimpleQueue()
+    shares = split_cores(cores, len(items))
+    for share in shares:
+        free.put(share)
+
+    def job(item: Item) -> Result:
+        share = free.get()
+        try:
+            return work(item, share)
+        finally:
+            free.put(share)
+
+    pool = ThreadPoolExecutor(max_workers=len(shares))
+    futures = {pool.submit(job, item): item for item in items}
+    try:
+        for future in as_completed(futures):
+            future.result()
+            done(futures[future])
+        return [future.result() for future in futures]
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        kill_descendants()
+        raise
+    finally:
+        pool.shutdown(wait=True)
+
+
+def kill_descendants() -> None:
+    """Kill every process that this one started, directly or not, even those that are stopped."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue

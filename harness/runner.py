@@ -1,0 +1,216 @@
+"""Runs a suite: from its models to finished cells in the store.
+
+The host lock is held by the caller from the first probe to the last block: even compiling would disturb the figures
+of another run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..models.errors import CellError, MismatchError
+from ..reports.results import Cell, Control
+from .advisers import Advisers, BackendFacts, interpreter_of
+from .artifacts import Artifact, CompileRoom, compile_cells
+from .blame import blame_mismatch
+from .cores import choose_cores
+from .group import Group, GroupPlan, Seat
+from .live import Prepared
+from .phases import PhaseClock
+from .plan import CellSpec, group_cells
+from .pool import run_jobs
+from .process import Worker, WorkerSettings
+from .progress import Listener
+from .record import failed_cell
+from .reproduce import write_reproducer
+from .store import Store
+from .subjects import Subject, model_request, prepare_subject, resolve_models
+from .suite import Suite
+from .watch import Watch
+
+__all__ = ["Runner"]
+
+SubjectKey = tuple[str, int]
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """One sitting of one run. `prepare` and then `measure`; every finished cell is in the store before the next."""
+
+    run_id: str
+    suite: Suite
+    sitting: int
+    store: Store
+    facts: dict[str, BackendFacts]
+    cache: Path
+    scratch: Path
+    reproducers: Path
+    """Folder for the scripts that reproduce failures."""
+    cores: tuple[int, ...]
+    memory_limit_bytes: int
+    standing: tuple[str, ...]
+    """What makes every figure of this sitting suspicious."""
+    listener: Listener
+    clock: PhaseClock
+    subjects: dict[SubjectKey, Subject | CellError] = field(default_factory=dict)
+    artifacts: dict[str, Artifact | CellError] = field(default_factory=dict)
+    _mismatched_baselines: set[str] = field(default_factory=set)
+
+    def prepare(self, cells: Sequence[CellSpec], advisers: Advisers) -> None:
+        """Export every model and compile every artifact that *cells* need. Raises UserError for an unusable model."""
+        wanted = sorted({(cell.model, cell.batch) for cell in cells})
+        with self.clock.phase("export"):
+            prepared = run_jobs(
+                wanted,
+                lambda key, _cores: self._subject(key),
+                cores=self.cores,
+                done=lambda key: self.listener.step(f"exported {key[0]}"),
+            )
+        self.subjects = dict(zip(wanted, prepared, strict=True))
+        ready = {cell: found for cell in cells if isinstance(found := self._subject_of(cell), Subject)}
+        room = CompileRoom(
+            cache=self.cache,
+            scratch=self.scratch,
+            cores=self.cores,
+            memory_limit_bytes=self.memory_limit_bytes // max(1, len(self.cores)),
+            listener=self.listener,
+        )
+        with self.clock.phase("compile"):
+            self.artifacts = compile_cells(ready, advisers, self.suite, room)
+
+    def measure(self, cells: Sequence[CellSpec]) -> None:
+        """Measure the cells group by group; those that cannot be loaded become failed cells at once."""
+        for group in group_cells(cells):
+            seats = [seat for cell in group if (seat := self._seat(cell)) is not None]
+            part = 1
+            while seats:
+                name = group[0].group if part == 1 else f"{group[0].group}#{part}"
+                seats = list(self._measure_group(name, group[0].threads, seats))
+                part += 1
+
+    def _measure_group(self, name: str, threads: int, seats: Sequence[Seat]) -> Sequence[Seat]:
+        cores = choose_cores(threads, self.cores)
+        watch = Watch(cores=self.cores, standing=self.standing)
+        group = Group(
+            plan=GroupPlan(
+                name=name,
+                seats=seats,
+                measure=self.suite.measure,
+                cores=cores,
+                sitting=self.sitting,
+                scratch=self.scratch,
+            ),
+            watch=watch,
+            clock=self.clock,
+            finished=self._finished,
+            controlled=self._controlled,
+            tick=self.listener.tick,
+        )
+        left = group.run()
+        self.store.add_state(self.run_id, watch.state())
+        return left
+
+    def _seat(self, cell: CellSpec) -> Seat | None:
+        subject = self._subject_of(cell)
+        artifact = subject if isinstance(subject, CellError) else self.artifacts[cell.key]
+        if isinstance(subject, CellError) or isinstance(artifact, CellError):
+            problem = subject if isinstance(subject, CellError) else artifact
+            self._finished(failed_cell(cell, problem, sitting=self.sitting, group=cell.group), problem)
+            return None
+        settings = self.suite.backends.get(cell.backend)
+        limit = settings.time_limit_s if settings else None
+        return Seat(
+            prepared=Prepared(
+                cell=cell,
+                artifact=artifact.folder,
+                artifact_id=artifact.id,
+                artifact_bytes=artifact.size_bytes,
+                compile_s=artifact.compile_s,
+                compile_cached=artifact.cached,
+                inputs=subject.io,
+                input_count=subject.input_count,
+                reference=subject.reference,
+                tolerance=subject.tolerance,
+                notes=artifact.notes,
+            ),
+            settings=WorkerSettings(
+                cores=choose_cores(cell.threads, self.cores),
+                threads=cell.threads,
+                python=interpreter_of(cell.backend, self.suite.backends),
+                memory_limit_bytes=self.memory_limit_bytes,
+                seed=self.suite.measure.seed,
+            ),
+            time_limit_s=limit if limit is not None else self.suite.measure.time_limit_s,
+            baseline=self.facts[cell.backend].baseline,
+        )
+
+    def _finished(self, cell: Cell, error: CellError | None) -> None:
+        if error is not None:
+            cell = self._explained(cell, error)
+        self.store.add_cell(self.run_id, cell)
+        self.listener.step(f"done {cell.variant} {cell.backend} t{cell.threads}")
+        if error is not None:
+            self.listener.say(f"{cell.status}: {cell.key}: {cell.reason}")
+
+    def _controlled(self, control: Control) -> None:
+        self.store.add_control(self.run_id, control)
+
+    def _explained(self, cell: Cell, error: CellError) -> Cell:
+        """The failed *cell* with its blame, and with the script that reproduces it where there is a model to run."""
+        spec = CellSpec(
+            model=cell.model,
+            variant=cell.variant.split("@", 1)[1],
+            backend=cell.backend,
+            scenario=cell.scenario,
+            threads=cell.threads,
+            batch=cell.batch,
+            device=cell.device,
+            options=cell.options,
+        )
+        if isinstance(error, MismatchError):
+            baseline = self.facts[cell.backend].baseline
+            if baseline:
+                self._mismatched_baselines.add(spec.group)
+            error.blame = blame_mismatch(
+                stage=error.stage, baseline=baseline, baseline_mismatched=spec.group in self._mismatched_baselines
+            )
+        subject = self._subject_of(spec)
+        if not isinstance(subject, Subject):
+            return cell.model_copy(update={"blame": error.blame})
+        script = self._write_reproducer(spec, error, subject)
+        return cell.model_copy(update={"blame": error.blame, "reproducer": str(script) if script else None})
+
+    def _write_reproducer(self, cell: CellSpec, error: CellError, subject: Subject) -> Path | None:
+        settings = WorkerSettings(python=interpreter_of(cell.backend, self.suite.backends))
+        with Worker(settings, self.scratch / "reproducer.log") as worker:
+            worker.greet()
+            try:
+                source = worker.ask(
+                    {
+                        "op": "reproducer",
+                        "backend": cell.backend,
+                        "model": str(subject.exported.path),
+                        "out": "",
+                        "device": cell.device,
+                        "threads": cell.threads,
+                        "options": dict(cell.options),
+                    },
+                    limit_s=self.suite.measure.call_limit_s,
+                )["source"]
+            except CellError as problem:
+                self.listener.say(f"no script reproduces {cell.key}: {problem.reason}")
+                return None
+        return write_reproducer(cell, error, subject, source, self.reproducers / self.run_id)
+
+    def _subject(self, key: SubjectKey) -> Subject | CellError:
+        name, batch = key
+        spec = resolve_models(self.suite)[name]
+        try:
+            return prepare_subject(model_request(spec, self.suite, name, batch), self.suite, self.cache)
+        except CellError as error:
+            return error
+
+    def _subject_of(self, cell: CellSpec) -> Subject | CellError:
+        return self.subjects[(cell.model, cell.batch)]
