@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -27,12 +28,12 @@ from .phases import PhaseClock
 from .plan import CellSpec, expand
 from .progress import Listener
 from .runner import Runner
-from .store import Store
+from .store import Store, suite_fingerprint
 from .subjects import Subject, model_request, resolve_models
 from .suite import Suite
 from .target import describe_target
 
-__all__ = ["Launch", "find_run", "launch"]
+__all__ = ["Launch", "launch"]
 
 MEMORY_SHARE = 0.9
 """Share of the available memory that one worker may take, unless the suite says otherwise."""
@@ -70,14 +71,17 @@ def launch(order: Launch) -> Run:
         return _Sitting(order, specs, Path(scratch)).run()
 
 
-def find_run(store: Store, suite: Suite) -> Run | None:
-    """The newest run of exactly this *suite*, finished or not."""
-    for entry in store.list_runs():
-        if entry.suite == suite.name:
-            run = store.load_run(entry.id)
-            if run.suite_config == suite.model_dump(mode="json"):
-                return run
-    return None
+def _run_to_resume(store: Store, suite: Suite, target: Target) -> Run | None:
+    """The newest unfinished run of exactly this *suite* on this *target*; else the last run, if it is one of them."""
+    fingerprint = suite_fingerprint(suite.model_dump(mode="json"), target.id)
+    unfinished = store.unfinished_run(fingerprint)
+    if unfinished is not None:
+        return store.load_run(unfinished)
+    newest = next(iter(store.list_runs()), None)
+    if newest is None or newest.suite != suite.name:
+        return None
+    run = store.load_run(newest.id)
+    return run if suite_fingerprint(run.suite_config, run.target_id) == fingerprint else None
 
 
 class _Sitting:
@@ -103,7 +107,10 @@ class _Sitting:
                 all_cores=all_cores(self._cores, own_cgroup().limits().cpu_quota_cores),
             )
             run = self._begin(advisers.facts)
-            left = [cell for cell in cells if cell.key not in order.store.finished_keys(run.id)]
+            finished = order.store.finished_keys(run.id)
+            left = [cell for cell in cells if cell.key not in finished]
+            if not left and run.status == "finished":
+                return run
             order.listener.plan(len(left) + len({(cell.model, cell.batch) for cell in left}))
             runner = self._runner(run, advisers.facts)
             try:
@@ -112,9 +119,9 @@ class _Sitting:
                 self._note_models(run, runner, cells)
                 runner.measure(left)
             except BaseException:
-                self._end(run, "interrupted")
+                self._end(run.id, "interrupted")
                 raise
-        self._end(run, "finished")
+        self._end(run.id, "finished")
         return order.store.load_run(run.id)
 
     def _begin(self, facts: Mapping[str, BackendFacts]) -> Run:
@@ -122,10 +129,11 @@ class _Sitting:
         order = self._order
         target = self._target(facts)
         versions = {package: version for fact in facts.values() for package, version in fact.packages.items()}
-        earlier = find_run(order.store, order.suite) if order.resume else None
-        if earlier is not None and earlier.status != "finished":
-            _check_same_ground(earlier, target, versions)
-            order.listener.say(f"resuming run {earlier.id}: {len(earlier.cells)} cells are done")
+        earlier = _run_to_resume(order.store, order.suite, target) if order.resume else None
+        if earlier is not None:
+            _check_versions(earlier, versions)
+            state = "is finished" if earlier.status == "finished" else f"{len(earlier.cells)} cells are done"
+            order.listener.say(f"resuming run {earlier.id}: {state}")
             order.store.add_state(earlier.id, self._state)
             return earlier
         now = datetime.now(UTC)
@@ -176,12 +184,17 @@ class _Sitting:
         subjects = {(cell.full_variant): (runner.subjects.get((cell.model, cell.batch)), cell) for cell in cells}
         facts = [subject.facts(cell.variant) for subject, cell in subjects.values() if isinstance(subject, Subject)]
         known = {known.variant for known in run.models}
-        self._order.store.add_models(run.id, [fact for fact in facts if fact.variant not in known])
+        new = tuple(fact for fact in facts if fact.variant not in known)
+        self._order.store.update_run(run.model_copy(update={"models": (*run.models, *new)}))
 
-    def _end(self, run: Run, status: str) -> None:
+    def _end(self, run_id: str, status: Literal["interrupted", "finished"]) -> None:
         store = self._order.store
-        store.add_phases(run.id, self._clock.phases())
-        store.finish(run.id, status)
+        for phase in self._clock.phases():
+            store.add_phase(run_id, phase)
+        run = store.load_run(run_id)
+        floor = max((control.floor for control in run.controls), default=None)
+        now = datetime.now(UTC)
+        store.update_run(run.model_copy(update={"noise_floor": floor, "status": status, "finished_at": now}))
 
 
 def _names(suite: Suite) -> tuple[str, ...]:
@@ -210,12 +223,8 @@ def _announce_weights(order: Launch, specs: Mapping[str, ModelSpec]) -> None:
             )
 
 
-def _check_same_ground(earlier: Run, target: Target, versions: Mapping[str, str]) -> None:
-    """Refuse to mix figures of two machines, or of two versions of a package, in one run."""
-    if earlier.target_id != target.id:
-        raise UserError(
-            f"run {earlier.id} was measured on another target ({earlier.target.name}); start a run of its own here"
-        )
+def _check_versions(earlier: Run, versions: Mapping[str, str]) -> None:
+    """Refuse to mix figures of two versions of a package in one run."""
     changed = [name for name, version in versions.items() if earlier.versions.get(name, version) != version]
     if changed:
         raise UserError(

@@ -114,10 +114,12 @@ class Runner:
 
     def _seat(self, cell: CellSpec) -> Seat | None:
         subject = self._subject_of(cell)
-        artifact = subject if isinstance(subject, CellError) else self.artifacts[cell.key]
-        if isinstance(subject, CellError) or isinstance(artifact, CellError):
-            problem = subject if isinstance(subject, CellError) else artifact
-            self._finished(failed_cell(cell, problem, sitting=self.sitting, group=cell.group), problem)
+        if isinstance(subject, CellError):
+            self._give_up(cell, subject)
+            return None
+        artifact = self.artifacts[cell.key]
+        if isinstance(artifact, CellError):
+            self._give_up(cell, artifact)
             return None
         settings = self.suite.backends.get(cell.backend)
         limit = settings.time_limit_s if settings else None
@@ -145,6 +147,9 @@ class Runner:
             time_limit_s=limit if limit is not None else self.suite.measure.time_limit_s,
             baseline=self.facts[cell.backend].baseline,
         )
+
+    def _give_up(self, cell: CellSpec, problem: CellError) -> None:
+        self._finished(failed_cell(cell, problem, sitting=self.sitting, group=cell.group), problem)
 
     def _finished(self, cell: Cell, error: CellError | None) -> None:
         if error is not None:

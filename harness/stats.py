@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Interval", "Summary", "aa_floor", "median_interval", "order_ranks", "summarize"]
 
 CONFIDENCE = 0.95
+
+Samples = Sequence[float] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ def median_interval(draws: Sequence[float], confidence: float = CONFIDENCE) -> I
     return Interval(low=ordered[low], high=ordered[high], confidence=coverage)
 
 
-def summarize(blocks: Sequence[Sequence[float]]) -> Summary:
+def summarize(blocks: Sequence[Samples]) -> Summary:
     """Summary over all samples of *blocks*; none is left out.
 
     The median is that of all samples. Its interval is that of the median over blocks (`median_interval` of the

@@ -20,9 +20,13 @@ def bundle(run_id: str, out: Path | None, store_url: str | None) -> None:
     from ..store import Store
     from ..store.bundle import export_bundle
 
-    with Store.open(store_url) as store:
-        found = store.load_run(run_id)
-    scripts = [path for cell in found.cells if cell.reproducer and (path := Path(cell.reproducer)).exists()]
+    store = Store.open(store_url)
+    found = store.load_run(run_id)
+    scripts = {
+        f"reproducers/{path.parent.name}/{path.name}": path
+        for cell in found.cells
+        if cell.reproducer and (path := Path(cell.reproducer)).exists()
+    }
     target = out or Path(f"{found.id}.bakeoff.zip")
     export_bundle(found, target, scripts)
     click.echo(f"wrote {target}")
@@ -39,6 +43,6 @@ def import_(file: Path, store_url: str | None) -> None:
     from ..store.bundle import import_bundle
 
     found = import_bundle(file)
-    with Store.open(store_url) as store:
-        store.import_run(found)
+    store = Store.open(store_url)
+    store.import_run(found)
     click.echo(f"imported run {found.id} of {found.target.name} ({len(found.cells)} cells)")

@@ -17,7 +17,9 @@ __all__ = ["export"]
 @click.option("--shape", "shapes", multiple=True, metavar="INPUT=1x3x224x224", help="Static shape for an input.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The ONNX file; MODEL.onnx by default.")
-def export(*, model: str, weights: str | None, batch: int, shapes: tuple[str, ...], seed: int, out: Path | None) -> None:
+def export(
+    *, model: str, weights: str | None, batch: int, shapes: tuple[str, ...], seed: int, out: Path | None
+) -> None:
     """Export a model to the ONNX file that every backend compiles: static, checked, simplified, stamped."""
     from ...models.cache import default_cache
     from ...models.errors import CellError, UserError

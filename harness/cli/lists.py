@@ -69,18 +69,18 @@ def runs() -> None:
     """The runs in the store, newest first."""
     from ..store import Store
 
-    with Store.open() as store:
-        rows = [
-            (
-                entry.id,
-                f"{entry.created_at:%Y-%m-%d %H:%M}",
-                entry.suite,
-                entry.status,
-                str(entry.cells),
-                entry.target_id,
-            )
-            for entry in store.list_runs()
-        ]
+    store = Store.open()
+    rows = [
+        (
+            entry.id,
+            f"{entry.created_at:%Y-%m-%d %H:%M}",
+            entry.suite,
+            entry.status,
+            str(entry.cells),
+            entry.target_id,
+        )
+        for entry in store.list_runs()
+    ]
     if not rows:
         click.echo("no runs yet; `bakeoff run` makes one")
         return

@@ -23,8 +23,8 @@ def report(run_ids: tuple[str, ...], out: Path, open_it: bool, store_url: str | 
     from ...reports.write import write_report
     from ..store import Store
 
-    with Store.open(store_url) as store:
-        runs = [store.load_run(run_id) for run_id in run_ids or ("latest",)]
+    store = Store.open(store_url)
+    runs = [store.load_run(run_id) for run_id in run_ids or ("latest",)]
     written = write_report(runs, out)
     for path in written:
         click.echo(f"wrote {path}")

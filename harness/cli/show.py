@@ -17,8 +17,8 @@ def show(run_id: str, as_json: bool, store_url: str | None) -> None:
     """Show a run in the terminal, or as JSON. RUN is an id, its beginning, or `latest`."""
     from ..store import Store
 
-    with Store.open(store_url) as store:
-        found = store.load_run(run_id)
+    store = Store.open(store_url)
+    found = store.load_run(run_id)
     if as_json:
         click.echo(found.model_dump_json(indent=2))
         return
