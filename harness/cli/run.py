@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ...models.errors import UserError
 
 __all__ = ["run"]
 
@@ -58,17 +63,25 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
     from ..suite import load_suite
 
     wanted = override(load_suite(suite), chosen)
-    with Store.open(store_url) as store, rich_progress() as listener:
-        order = Launch(
-            suite=wanted,
-            command=_command(),
-            store=store,
-            cache=default_cache(),
-            reproducers=data_folder() / "reproducers",
-            listener=listener,
-            resume=resume,
-        )
-        result = launch(order)
+    _make_writable(out)
+    command = _command()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as orderly as Ctrl-C does
+    try:
+        with rich_progress() as listener:
+            result = launch(
+                Launch(
+                    suite=wanted,
+                    command=command,
+                    store=Store.open(store_url),
+                    cache=default_cache(),
+                    reproducers=data_folder() / "reproducers",
+                    listener=listener,
+                    resume=resume,
+                )
+            )
+    except KeyboardInterrupt:
+        click.echo(f"what was finished is kept; go on with: {command} --resume", err=True)
+        raise
     written = write_report([result], out)
     print_run(result)
     for path in written:
@@ -80,3 +93,13 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
 def _command() -> str:
     """The command line that reproduces this run; whether it was resumed does not matter."""
     return shlex.join(["bakeoff", *(word for word in sys.argv[1:] if word != "--resume")])
+
+
+def _make_writable(folder: Path) -> None:
+    """Find out before the measuring, not after it, that the report has no place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"--out: {folder}: cannot be written ({error.strerror}); choose another folder") from error
