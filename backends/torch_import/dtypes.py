@@ -1,10 +1,11 @@
-"""ONNX element types as torch dtypes."""
+"""ONNX element types as torch dtypes, and tensors of a graph's inputs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-__all__ = ["torch_dtype"]
+__all__ = ["graph_inputs", "torch_dtype"]
 
 _NAMES = {
     "FLOAT": "float32",
@@ -32,3 +33,17 @@ def torch_dtype(element_type: int) -> Any:
     if name not in _NAMES:
         raise ValueError(f"torch has no element type {name}")
     return getattr(torch, _NAMES[name])
+
+
+def graph_inputs(model: Path) -> tuple[Any, ...]:
+    """Zeros in the shapes of the inputs of the ONNX file *model*, which must be static, in order."""
+    import onnx
+    import torch
+
+    graph = onnx.load(model, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    types = [value.type.tensor_type for value in graph.input if value.name not in constants]
+    return tuple(
+        torch.zeros([dim.dim_value for dim in tensor.shape.dim], dtype=torch_dtype(tensor.elem_type))
+        for tensor in types
+    )

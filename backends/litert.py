@@ -1,0 +1,166 @@
+"""LiteRT (TensorFlow Lite's successor): converted by litert-torch, run by ai-edge-litert with XNNPACK."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+
+from ..models.errors import StageError
+from .base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
+from .host import package_versions
+from .litert_convert import MODEL, convert
+from .litert_plan import read_plan
+from .options import check_device, read_options
+from .precision import precision_name
+from .signature import load_signature, read_signature, save_signature
+
+__all__ = ["LiteRtBackend", "LiteRtSession"]
+
+_RUNTIME = ("ai-edge-litert", "numpy")
+_CONVERTER = ("litert-torch", "litert-converter", "torch", "onnx")
+
+_REPRODUCER = """\
+import tempfile
+from pathlib import Path
+
+import litert_torch
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+# bakeoff's own importer is part of this backend: a failure here may be the importer's fault, not LiteRT's.
+from bakeoff.backends.torch_import import import_onnx
+from bakeoff.backends.torch_import.dtypes import graph_inputs
+
+
+def build(model: str, threads: int):
+    module = import_onnx(Path(model)).module
+    with tempfile.TemporaryDirectory() as folder:
+        path = folder + "/model.tflite"
+        litert_torch.convert(module, graph_inputs(Path(model))).export(path)
+        interpreter = Interpreter(model_content=Path(path).read_bytes(), num_threads=threads)
+    interpreter.allocate_tensors()
+    runner = interpreter.get_signature_runner()
+    inputs = [d["index"] for _, d in sorted(runner.get_input_details().items(), key=lambda i: int(i[0][5:]))]
+    outputs = [d["index"] for _, d in sorted(runner.get_output_details().items(), key=lambda i: int(i[0][7:]))]
+
+    def run(feeds: list[np.ndarray]) -> list[np.ndarray]:
+        for index, feed in zip(inputs, feeds):
+            interpreter.set_tensor(index, feed)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in outputs]
+
+    return run
+"""
+
+
+class LiteRtBackend:
+    """Adapter of LiteRT on the CPU. Inputs and outputs keep the ONNX graph's layout, NCHW."""
+
+    name = "litert"
+    extra = "litert"
+    role: Literal["baseline", "compiler"] = "compiler"
+
+    def probe(self) -> Probe:
+        """Whether the runtime can be imported and the converter is installed (importing that one takes long)."""
+        try:
+            import ai_edge_litert.interpreter  # noqa: F401
+        except ImportError as error:
+            return Probe(available=False, reason=f"ai_edge_litert cannot be imported: {error}")
+        for package in ("litert_torch", "torch"):
+            if find_spec(package) is None:
+                return Probe(available=False, reason=f"{package}, the converter, is not installed")
+        packages = package_versions(*_RUNTIME, *_CONVERTER)
+        cpu = Device(name="cpu", description="XNNPACK", tested=True)
+        return Probe(available=True, version=packages["ai-edge-litert"], devices=(cpu,), packages=packages)
+
+    def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
+        """The converter's versions; the file fits every CPU, and threads are set at load."""
+        _check(request)
+        return package_versions(*_CONVERTER)
+
+    def compile(self, request: CompileRequest) -> tuple[str, ...]:
+        """Write the .tflite file and the signature."""
+        _check(request)
+        signature = read_signature(request.model)
+        save_signature(request.out, signature)
+        convert(request.model, signature, request.out)
+        return ()
+
+    def load(self, request: LoadRequest) -> LiteRtSession:
+        """Load the .tflite file; torch is not imported."""
+        _check(request)
+        return LiteRtSession(request)
+
+    def reproducer(self, request: CompileRequest) -> str:
+        """The importer, the converter and the interpreter, without the rest of bakeoff."""
+        _check(request)
+        return _REPRODUCER
+
+
+class LiteRtSession:
+    """A LiteRT interpreter. Outputs are copies that stay valid."""
+
+    def __init__(self, request: LoadRequest) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        signature = load_signature(request.artifact)
+        self.inputs = signature.inputs
+        self.outputs = signature.outputs
+        self._threads = request.threads
+        try:
+            path = os.fspath(request.artifact / MODEL)
+            self._interpreter: Any = Interpreter(model_path=path, num_threads=request.threads)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise StageError(" ".join(str(error).split()), blame="runtime", stage="load") from error
+        runner = self._interpreter.get_signature_runner()
+        self._inputs = _in_order(runner.get_input_details(), len(self.inputs))
+        self._outputs = _in_order(runner.get_output_details(), len(self.outputs))
+
+    def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
+        """Run once."""
+        interpreter = self._interpreter
+        for (index, dtype), feed in zip(self._inputs, feeds, strict=True):
+            interpreter.set_tensor(index, feed.astype(dtype, copy=False))
+        interpreter.invoke()
+        return [
+            interpreter.get_tensor(index).astype(spec.dtype, copy=False)
+            for (index, _), spec in zip(self._outputs, self.outputs, strict=True)
+        ]
+
+    def executed(self) -> Executed:
+        """What XNNPACK took over, by the interpreter's own list of operators; threads as the interpreter was given."""
+        plan = read_plan(self._interpreter)
+        return Executed(
+            device="cpu",
+            precision=precision_name(plan.precisions),
+            threads=self._threads,
+            fallbacks=tuple(f"{count} x {name} in LiteRT's own kernel" for name, count in sorted(plan.left.items())),
+            details={
+                "delegates": str(plan.delegates),
+                "operators in XNNPACK": str(sum(plan.taken.values())),
+                "operators in LiteRT's own kernels": str(sum(plan.left.values())),
+            },
+        )
+
+    def close(self) -> None:
+        """Drop the interpreter; its threads end with it."""
+        self._interpreter = None
+
+
+def _check(request: CompileRequest | LoadRequest) -> None:
+    read_options("litert", request.options, {})
+    check_device("litert", request.device, ["cpu"])
+
+
+def _in_order(details: Mapping[str, Mapping[str, Any]], count: int) -> list[tuple[int, np.dtype[Any]]]:
+    """Tensor index and dtype of each input or output; the converter names them args_0, args_1, output_0, ..."""
+    if len(details) != count:
+        reason = f"the converted model has {len(details)} inputs or outputs where the ONNX graph has {count}"
+        raise StageError(reason, blame="converter", stage="load")
+    ordered = sorted(details.items(), key=lambda item: int(item[0].rpartition("_")[2]))
+    return [(int(detail["index"]), np.dtype(detail["dtype"])) for _, detail in ordered]
