@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..models.compare import tolerance_for
+from ..models.errors import MismatchError
 from ..models.export import export
 from ..models.inputs import make_inputs
 from ..models.reference import check_probe, compute_reference
@@ -69,25 +72,37 @@ def model_request(spec: ModelSpec, suite: Suite, name: str, batch: int) -> Model
     return ModelRequest(spec=spec, weights=weights, batch=batch, seed=suite.measure.seed, shapes=shapes)
 
 
-def prepare_subject(request: ModelRequest, suite: Suite, cache: Path) -> Subject:
+def prepare_subject(request: ModelRequest, suite: Suite, cache: Path, scratch: Path) -> Subject:
     """Export the model, make its inputs, and compute the reference outputs, each from the cache where it is there.
 
-    Raises UserError if the model or its weights are not to be had, CellError if the exporter fails or if the exported
-    graph computes something else than the source.
+    The inputs and references go to one file in *scratch*. Raises UserError if the model or its weights are not to be
+    had, CellError if the exporter fails or if the exported graph computes something else than its source.
     """
     exported = export(request, cache)
+    probe = check_probe(exported, cache)
+    if probe is not None and not probe.passed:
+        raise MismatchError(
+            f"the exported graph differs from its source by {probe.comparison.max_rel_error:.3g} of the largest value "
+            f"(allowed: {probe.tolerance:.3g})",
+            blame="exporter",
+            stage="export",
+        )
     images = Path(suite.measure.images) if suite.measure.images else None
     feeds = make_inputs(
         exported.inputs, request.spec.input, count=suite.measure.inputs, seed=suite.measure.seed, images=images
     )
     reference = compute_reference(exported, feeds, cache)
-    probe = check_probe(exported, cache)
+    io = scratch / f"io-{exported.sha256[:16]}.npz"
+    arrays = {f"input_{index}_{place}": array for index, row in enumerate(feeds) for place, array in enumerate(row)}
+    for index, row in enumerate(reference.outputs):
+        arrays.update({f"output_{index}_{place}": array for place, array in enumerate(row)})
+    np.savez(io, allow_pickle=False, **arrays)
     return Subject(
         request=request,
         exported=exported,
-        io=reference.path,
+        io=io,
         input_count=len(feeds),
         reference=reference.engine,
         tolerance=tolerance_for("fp32"),
-        notes=(*reference.notes, *probe),
+        notes=reference.notes,
     )
