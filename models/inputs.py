@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .errors import UserError
 from .spec import InputSpec, TensorSpec
 
-__all__ = ["make_inputs", "natural_image", "numpy_dtype"]
+__all__ = ["make_inputs", "natural_image"]
 
 _IMAGENET = InputSpec()
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
@@ -61,17 +61,6 @@ def natural_image(rng: np.random.Generator, channels: int, height: int, width: i
     return np.clip(tint + contrast * (0.9 * fields[:1] + 0.4 * fields[1:]), 0.0, 1.0).astype(np.float32)
 
 
-def numpy_dtype(name: str) -> np.dtype[np.generic]:
-    """The numpy dtype called *name*; bfloat16 and the 8-bit floats come from ml_dtypes, which onnx brings."""
-    try:
-        return np.dtype(name)
-    except TypeError:
-        import ml_dtypes
-
-        extended: np.dtype[np.generic] = np.dtype(getattr(ml_dtypes, name))
-        return extended
-
-
 def _channels(tensor: TensorSpec) -> int:
     """Channels of an image tensor; 0 where *tensor* is none."""
     is_image = len(tensor.shape) == 4 and tensor.shape[1] in (1, 3) and "float" in tensor.dtype
@@ -81,7 +70,6 @@ def _channels(tensor: TensorSpec) -> int:
 def _one(
     tensor: TensorSpec, spec: InputSpec, rng: np.random.Generator, photos: Sequence[Path], index: int
 ) -> NDArray[np.generic]:
-    dtype = numpy_dtype(tensor.dtype)
     if _channels(tensor):
         made = _images(tensor.shape, spec, rng, photos, index)
     elif "float" in tensor.dtype:
@@ -91,7 +79,7 @@ def _one(
         made = rng.integers(low, low + 256, tensor.shape)
     else:
         made = rng.integers(0, 2, tensor.shape)
-    return np.ascontiguousarray(made.astype(dtype))
+    return np.asarray(made, dtype=tensor.dtype, order="C")
 
 
 def _images(

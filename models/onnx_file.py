@@ -19,6 +19,9 @@ from .wire import encode
 __all__ = ["convert"]
 
 _CHECK_SEED = 20
+_NUMPY_TYPES = {"float", "float16", "double", "bool"} | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
 
 
 def convert(request: ModelRequest, out: Path) -> dict[str, Any]:
@@ -34,6 +37,7 @@ def convert(request: ModelRequest, out: Path) -> dict[str, Any]:
     _clear_placeholders(model.graph)
     notes = make_static(path, model.graph, request)
     strip(model)
+    name_nodes(model.graph)
     model, inference_notes = _infer(path, model)
     model, outputs, slim_notes = _simplify(path, model)
     name_nodes(model.graph)
@@ -78,7 +82,8 @@ def make_static(path: Path, graph: Any, request: ModelRequest) -> tuple[str, ...
                     raise _dynamic(path, value.name, axis, dim.dim_param, len(dims))
                 dim.dim_value = request.batch if fixed is None else fixed
     for output in graph.output:
-        output.type.tensor_type.ClearField("shape")
+        for dim in output.type.tensor_type.shape.dim:
+            dim.Clear()  # to be inferred anew
     return _batch_notes(path, graph, request, batched)
 
 
@@ -92,10 +97,8 @@ def _bind(path: Path, graph: Any, given: Mapping[str, tuple[int, ...]]) -> dict[
         if not kind.HasField("shape"):
             for size in shape:
                 kind.shape.dim.add().dim_value = size
-        if len(kind.shape.dim) != len(shape):
-            raise ModelFileError(
-                path, f"input {value.name!r} has {len(kind.shape.dim)} dimensions", f"not as in {text}"
-            )
+        if (rank := len(kind.shape.dim)) != len(shape):
+            raise ModelFileError(path, f"input {value.name!r} has {rank} dimensions", f"{text} has {len(shape)}")
         for axis, (dim, size) in enumerate(zip(kind.shape.dim, shape, strict=True)):
             fixed = dim.dim_value if dim.HasField("dim_value") else symbols.get(dim.dim_param, size)
             if fixed != size:
@@ -145,8 +148,9 @@ def _check_kinds(path: Path, graph: Any) -> None:
             kind = value.type.WhichOneof("value")
             if kind != "tensor_type":
                 raise ModelFileError(path, f"{what} {value.name!r} is a {kind or 'nothing'}", "only tensors can be fed")
-            if value.type.tensor_type.elem_type == onnx.TensorProto.STRING:
-                raise ModelFileError(path, f"{what} {value.name!r} holds strings", "only numbers can be fed")
+            dtype = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+            if dtype not in _NUMPY_TYPES:
+                raise ModelFileError(path, f"{what} {value.name!r} holds {dtype}", "numpy cannot hold it; add a Cast")
 
 
 def _clear_placeholders(graph: Any) -> None:

@@ -129,7 +129,12 @@ def _finish(raw: Any, probe: Sequence[Array], provenance: dict[str, str], out: P
     if raw.ByteSize() > MAX_BYTES:
         raise StageError(f"{raw.ByteSize()} bytes do not fit into one ONNX file", blame="exporter", stage="export")
     strip(raw)
-    model, _, notes = simplify(raw, probe)
+    try:
+        model, _, notes = simplify(raw, probe)
+    # The engine raises classes of its own for a graph that it cannot load or run.
+    except Exception as error:
+        text = f"the exported graph does not run: {' '.join(str(error).split())[:300]}"
+        raise StageError(text, blame="exporter", stage="export") from error
     name_nodes(model.graph)
     model = infer(model, strict=True)
     model.producer_name, model.producer_version = "bakeoff", provenance["bakeoff"]
