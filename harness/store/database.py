@@ -121,7 +121,8 @@ def _upgrade(connection: Connection, shown: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     revision = _revision(connection)
-    if revision is None and connection.dialect.name == "sqlite" and inspect(connection).get_table_names():
+    others = set(inspect(connection).get_table_names()) - {VERSION_TABLE}
+    if revision is None and others and connection.dialect.name == "sqlite":
         raise UserError(f"{shown}: is a database of another program; name another store with {VARIABLE}")
     if revision is not None and revision not in known:
         raise UserError(

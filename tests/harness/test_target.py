@@ -1,0 +1,271 @@
+"""What is said of the target: stable, true to the system's own files, and measured peaks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from bakeoff.backends.base import Device, Probe
+from bakeoff.harness.cgroup import own_cgroup
+from bakeoff.harness.cores import (
+    Topology,
+    all_cores,
+    choose_cores,
+    core_caches,
+    format_cores,
+    oversubscription,
+    parse_cores,
+    read_topology,
+    usable_cores,
+)
+from bakeoff.harness.isa import cpu_facts, isa_features
+from bakeoff.harness.peaks import load_peaks, measure_peaks, save_peaks, target_peaks
+from bakeoff.harness.target import describe_target
+from bakeoff.models.errors import WorkerError
+from bakeoff.reports.results import Accelerator, Peaks, Target
+
+
+def files(root: Path, contents: dict[str, str]) -> Path:
+    """A folder with these files, as the kernel would show them."""
+    for name, text in contents.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return root
+
+
+class TestTarget:
+    def test_same_machine_same_id(self) -> None:
+        """Two descriptions of one machine are equal, and whole in JSON."""
+        first, second = describe_target(), describe_target({})
+
+        assert first == second
+        assert first == Target.model_validate_json(first.model_dump_json())
+
+    def test_says_what_the_system_says(self) -> None:
+        """Cores and memory are those of the system."""
+        target = describe_target()
+
+        assert psutil.virtual_memory().total == target.memory_bytes
+        assert len(os.sched_getaffinity(0)) == target.cpu.usable_cores
+        assert target.cpu.model
+        assert target.cpu.isa
+        assert target.cpu.model.split()[0] in target.name
+
+    def test_packages_do_not_change_the_id(self) -> None:
+        """Accelerators come from the backends' probes, and the id does not depend on which backends there are."""
+        probe = Probe(
+            available=True,
+            devices=(
+                Device(name="cpu", description="the CPU"),
+                Device(name="gpu.1", description="Some GPU"),
+            ),
+        )
+
+        target = describe_target({"openvino": probe})
+
+        assert (Accelerator(kind="gpu.1", name="Some GPU", seen_by="openvino"),) == target.accelerators
+        assert describe_target().id == target.id
+
+    def test_fewer_cores_are_another_target(self) -> None:
+        """A process that inherits a smaller cpuset describes another target and says so."""
+        if len(usable_cores()) < 2:
+            pytest.fail("this test needs two cores")
+        code = "from bakeoff.harness.target import describe_target as d; t = d(); print(t.id, t.container['cpuset'])"
+        core = usable_cores()[-1]
+
+        done = subprocess.run(
+            [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\n{code}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        identity, cpuset = done.stdout.split()
+        assert str(core) == cpuset
+        assert describe_target().id != identity
+
+
+class TestIsa:
+    def test_one_name_for_each_feature_in_fixed_order(self) -> None:
+        """Synonyms become one name, and what does not matter to inference is left out."""
+        assert ("avx2", "fma", "avx512f", "avx512_vnni") == isa_features(
+            ["avx512vnni", "avx512_vnni", "fpu", "fma", "avx512f", "avx2"]
+        )
+        assert ("neon", "asimddp", "i8mm", "sve") == isa_features(["sve", "i8mm", "asimd", "asimddp", "crc32"])
+
+    def test_asked_once_for_each_boot(self, tmp_path: Path) -> None:
+        """The second answer comes from the cache folder and is the same; a damaged file is asked anew."""
+        first = cpu_facts(tmp_path)
+        (kept,) = (tmp_path / "cpu").iterdir()
+        kept.write_text(kept.read_text().replace(first.vendor, "Remembered"))
+        second = cpu_facts(tmp_path)
+        kept.write_text("{")
+
+        assert "Remembered" == second.vendor
+        assert first == cpu_facts(tmp_path)
+
+
+class TestCores:
+    FOUR_WITH_SMT = Topology(siblings={core: (core % 4, core % 4 + 4) for core in range(8)})
+
+    @pytest.mark.parametrize(
+        ("threads", "expected"),
+        [
+            (1, (1,)),
+            (3, (1, 2, 3)),
+            (4, (0, 1, 2, 3)),
+            (5, (0, 1, 2, 3, 5)),
+            (8, tuple(range(8))),
+            (20, tuple(range(8))),
+        ],
+    )
+    def test_physical_cores_first_and_the_parents_core_last(self, threads: int, expected: tuple[int, ...]) -> None:
+        """Each physical core gets one thread before any gets two; core 0 and its sibling come last among equals."""
+        assert expected == choose_cores(threads, range(8), self.FOUR_WITH_SMT)
+
+    def test_only_usable_cores(self) -> None:
+        """Nothing outside the inherited cpuset is chosen, and a sibling outside of it makes no second thread."""
+        assert (5, 6) == choose_cores(2, (4, 5, 6), self.FOUR_WITH_SMT)
+
+    def test_fast_cores_first(self) -> None:
+        """Where cores differ in speed, slow ones come after all fast ones, even after the parent's."""
+        mixed = Topology(capacity={0: 1024, 1: 1020, 2: 400, 3: 400})
+
+        assert (1,) == choose_cores(1, range(4), mixed)
+        assert (0, 1) == choose_cores(2, range(4), mixed)
+        assert (0, 1, 3) == choose_cores(3, (0, 1, 3), mixed)
+
+    def test_layout_and_caches_as_the_kernel_tells(self, tmp_path: Path) -> None:
+        """Siblings, capacities and caches are read from the kernel's files; what is missing is left out."""
+        root = files(
+            tmp_path,
+            {
+                "cpu0/topology/thread_siblings_list": "0,2",
+                "cpu0/cpu_capacity": "1024",
+                "cpu0/cache/index0/level": "1",
+                "cpu0/cache/index0/type": "Data",
+                "cpu0/cache/index0/size": "48K",
+                "cpu0/cache/index3/level": "3",
+                "cpu0/cache/index3/type": "Unified",
+                "cpu0/cache/index3/size": "32768K",
+            },
+        )
+
+        assert Topology(siblings={0: (0, 2)}, capacity={0: 1024.0}) == read_topology([0, 1], root)
+        assert {"L1d": 48 * 1024, "L3": 32 * 2**20} == core_caches(0, root)
+
+    def test_all_cores_heeds_the_quota(self) -> None:
+        """A quota of 1.5 cores means one thread, one beyond the cpuset changes nothing, none means all."""
+        assert 1 == all_cores(range(8), 1.5)
+        assert 1 == all_cores(range(8), 0.5)
+        assert 8 == all_cores(range(8), 16.0)
+        assert 8 == all_cores(range(8), None)
+
+    def test_oversubscription_is_said(self) -> None:
+        """More threads than cores are said in words, fewer are not."""
+        assert oversubscription(2, 2) is None
+        assert "4 threads share 2 cores" == oversubscription(4, 2)
+        assert "2 threads share 1 core" == oversubscription(2, 1)
+
+    def test_core_lists_round_trip(self) -> None:
+        """The kernel's list format is read and written."""
+        assert (0, 1, 2, 8) == parse_cores("0-2,8\n")
+        assert "0-2,8" == format_cores((8, 0, 2, 1))
+        assert () == parse_cores("\n")
+
+
+class TestCgroup:
+    def test_version_2_takes_the_tightest_limit_on_the_way_up(self, tmp_path: Path) -> None:
+        """Limits of the parents bind too; the counters are those that concern this process."""
+        root = files(
+            tmp_path,
+            {
+                "proc/self/cgroup": "0::/app.slice/bakeoff.scope",
+                "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate",
+                "sys/fs/cgroup/app.slice/cpu.max": "150000 100000",
+                "sys/fs/cgroup/app.slice/cpu.stat": "usage_usec 1\nnr_periods 9\nnr_throttled 3",
+                "sys/fs/cgroup/app.slice/memory.max": "4000000",
+                "sys/fs/cgroup/app.slice/memory.current": "1500000",
+                "sys/fs/cgroup/app.slice/memory.stat": "anon 5\ninactive_file 500000",
+                "sys/fs/cgroup/app.slice/bakeoff.scope/cpu.max": "max 100000",
+                "sys/fs/cgroup/app.slice/bakeoff.scope/cpu.stat": "nr_periods 9\nnr_throttled 1",
+                "sys/fs/cgroup/app.slice/bakeoff.scope/memory.max": "max",
+                "sys/fs/cgroup/app.slice/bakeoff.scope/memory.events": "low 0\noom 2\noom_kill 2",
+            },
+        )
+        group = own_cgroup(root)
+
+        assert 2 == group.version
+        assert 1.5 == group.limits().cpu_quota_cores
+        assert 4_000_000 == group.limits().memory_bytes
+        assert 3_000_000 == group.memory_headroom()
+        assert 4 == group.counters().throttled_periods
+        assert 2 == group.counters().oom_kills
+
+    def test_version_1_in_a_container_that_sees_the_hosts_paths(self, tmp_path: Path) -> None:
+        """The path of the host is cut to the part that is mounted; "no limit" in version 1 is a huge number."""
+        root = files(
+            tmp_path,
+            {
+                "proc/self/cgroup": "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc",
+                "proc/self/mountinfo": (
+                    "32 31 0:29 /docker/abc /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu,cpuacct\n"
+                    "33 31 0:30 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory"
+                ),
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+                "sys/fs/cgroup/cpu/cpu.stat": "nr_periods 0\nnr_throttled 7",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+                "sys/fs/cgroup/memory/memory.oom_control": "oom_kill_disable 0\noom_kill 1",
+            },
+        )
+        group = own_cgroup(root)
+
+        assert 1 == group.version
+        assert 2.0 == group.limits().cpu_quota_cores
+        assert group.limits().memory_bytes is None
+        assert group.memory_headroom() is None
+        assert 7 == group.counters().throttled_periods
+        assert 1 == group.counters().oom_kills
+
+    def test_none(self, tmp_path: Path) -> None:
+        """Without control groups nothing is limited and nothing counted."""
+        group = own_cgroup(tmp_path)
+
+        assert group.version is None
+        assert group.limits().cpu_quota_cores is None
+        assert group.counters().throttled_periods is None
+
+
+class TestPeaks:
+    def test_measured_in_pinned_processes(self) -> None:
+        """Every rate is there and positive, and the method names the library and what was counted."""
+        peaks = measure_peaks(usable_cores()[-1:])
+
+        assert peaks.gemm_fp32_single_core_gflops > 0
+        assert peaks.gemm_fp32_single_core_gflops == peaks.gemm_fp32_all_cores_gflops
+        assert peaks.copy_bandwidth_single_core_gbytes_s > 0
+        assert "numpy" in peaks.method
+        assert "read plus" in peaks.method
+
+    def test_a_core_that_is_not_ours(self) -> None:
+        """A process that cannot run on its core is an error that shows its last words."""
+        with pytest.raises(WorkerError, match="core 9999") as caught:
+            measure_peaks([9999])
+
+        assert "sched_setaffinity" in caught.value.stderr_tail
+
+    def test_kept_by_target(self, tmp_path: Path) -> None:
+        """Peaks are measured once for a target and read back; a damaged file counts as none."""
+        peaks = Peaks(gemm_fp32_single_core_gflops=97.5, method="by hand")
+        save_peaks("abc", peaks, tmp_path)
+
+        assert peaks == target_peaks("abc", [9999], folder=tmp_path)
+        assert load_peaks("other", tmp_path) is None
+        (tmp_path / "peaks" / "abc.json").write_text("{")
+        assert load_peaks("abc", tmp_path) is None
