@@ -1,0 +1,197 @@
+"""The adapter of Apache TVM: its artifact is a shared library of machine code for this CPU."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ...models.errors import Blame, StageError, UnsupportedError
+from ..base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
+from ..host import host_features, isa, package_versions
+from ..options import check_device, read_options
+from ..precision import count_weight_precisions, precision_name
+from ..signature import load_signature, read_signature, save_signature
+from . import pipeline
+
+__all__ = ["TvmBackend", "TvmSession", "smoke"]
+
+_LIBRARY = "model.so"
+_FACTS = "facts.json"
+
+_DISTRIBUTIONS = ("apache-tvm", "apache-tvm-ffi")
+
+_REPRODUCER = """\
+{pipeline}
+
+def build(model: str, threads: int) -> Any:
+    import tempfile
+
+    import_tvm(threads)
+    target = {target!r}
+    library = Path(tempfile.mkdtemp()) / "model.so"
+    link(schedule(prepare(import_onnx(Path(model)), target), target), target, library)
+    return caller(library)
+"""
+
+
+class TvmBackend:
+    """Adapter of Apache TVM on the CPU, untuned: kernels get a default schedule and every figure is marked so."""
+
+    name = "tvm"
+    extra = "tvm"
+    role: Literal["baseline", "compiler"] = "compiler"
+
+    def probe(self) -> Probe:
+        """Whether tvm can be imported and a C compiler is there to link what it compiles."""
+        try:
+            tvm = pipeline.import_tvm(1)
+        except ImportError as error:
+            return Probe(available=False, reason=f"tvm cannot be imported: {error}")
+        from tvm.support import cc
+
+        compiler = cc.get_cc()
+        target = pipeline.host_target(host_features())
+        return Probe(
+            available=compiler is not None,
+            version=tvm.__version__,
+            reason="" if compiler else _NO_COMPILER,
+            devices=(Device(name="cpu", description=f"LLVM {target['mcpu']}", tested=True),),
+            packages=package_versions(*_DISTRIBUTIONS),
+            details={"target": json.dumps(target), "c_compiler": compiler or "none"},
+        )
+
+    def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
+        """Versions, ISA and the text of the pipeline. The number of threads is set at load."""
+        text = inspect.getsource(pipeline)
+        return {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": text}
+
+    def compile(self, request: CompileRequest) -> tuple[str, ...]:
+        """Write the library, the signature, and the facts that `executed` reports."""
+        _check(request)
+        pipeline.import_tvm(request.threads)
+        from tvm.support import cc
+
+        if cc.get_cc() is None:
+            raise StageError(_NO_COMPILER, blame="compiler", stage="compile")
+        signature = read_signature(request.model)
+        target = pipeline.host_target(host_features())
+        module = _imported(request.model)
+        try:
+            scheduled = pipeline.schedule(pipeline.prepare(module, target), target)
+            pipeline.link(scheduled, target, request.out / _LIBRARY)
+        except Exception as error:  # its errors share no base class
+            raise _failed(error, "compiler", "compile") from error
+        save_signature(request.out, signature)
+        facts = {
+            "target": json.dumps(target),
+            "precision": _precision(request.model),
+            "plain_loops": ", ".join(pipeline.plain_loops(scheduled)),
+        }
+        (request.out / _FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        return ("untuned: default schedules, no search",)
+
+    def load(self, request: LoadRequest) -> TvmSession:
+        """Load the library into a virtual machine of Relax."""
+        _check(request)
+        pipeline.import_tvm(request.threads)
+        try:
+            return TvmSession(request)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise _failed(error, "runtime", "load") from error
+
+    def reproducer(self, request: CompileRequest) -> str:
+        """The text of the pipeline, and what calls it."""
+        _check(request)
+        pipeline.import_tvm(request.threads)
+        target = pipeline.host_target(host_features())
+        return _REPRODUCER.format(pipeline=inspect.getsource(pipeline), target=target)
+
+
+class TvmSession:
+    """A loaded library. Outputs lie in memory of TVM that stays valid as long as the arrays do."""
+
+    def __init__(self, request: LoadRequest) -> None:
+        import tvm
+
+        signature = load_signature(request.artifact)
+        self.inputs = signature.inputs
+        self.outputs = signature.outputs
+        self._facts: dict[str, str] = json.loads((request.artifact / _FACTS).read_text())
+        # Where tvm was imported earlier, the environment variable came too late for its pool.
+        tvm.get_global_func("runtime.config_threadpool")(1, request.threads)
+        self._run = pipeline.caller(request.artifact / _LIBRARY)
+
+    def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
+        """Run once. Feeds that are aligned to 64 bytes and writable are not copied."""
+        return self._run(feeds)
+
+    def executed(self) -> Executed:
+        """Threads by TVM's pool; precision by the weights, since TVM computes in the types of the graph."""
+        import tvm
+
+        return Executed(
+            device="cpu",
+            precision=self._facts["precision"],
+            threads=int(tvm.get_global_func("runtime.NumThreads")()),
+            fallbacks=(f"kernels left as plain loops: {plain}",) if (plain := self._facts["plain_loops"]) else (),
+            marks=("untuned",),
+            details={"target": self._facts["target"], "schedule": "default tiles, no search"},
+        )
+
+    def close(self) -> None:
+        """Drop the virtual machine."""
+        del self._run
+
+
+_NO_COMPILER = "TVM needs a C compiler to link its code: install g++ or set CXX"
+
+
+def smoke() -> str:
+    """Compile and run `x + x`, and write a module as JSON, which crashes with some versions of tvm-ffi.
+
+    To be called in a process of its own. Returns TVM's version; raises what TVM raises.
+    """
+    import numpy as np
+
+    tvm = pipeline.import_tvm(1)
+    from tvm import relax
+
+    builder = relax.BlockBuilder()
+    value = relax.Var("x", relax.TensorType([4], "float32"))
+    with builder.function("main", [value]):
+        builder.emit_func_output(builder.emit(relax.op.add(value, value)))
+    module = builder.get()
+    tvm.ir.load_json(tvm.ir.save_json(module))
+    machine = relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
+    result = machine["main"](tvm.runtime.tensor(np.arange(4, dtype=np.float32))).numpy()
+    np.testing.assert_array_equal(result, np.arange(4, dtype=np.float32) * 2)
+    return str(tvm.__version__)
+
+
+def _check(request: CompileRequest | LoadRequest) -> None:
+    read_options("tvm", request.options, {})
+    check_device("tvm", request.device, ("cpu",))
+
+
+def _imported(model: Path) -> Any:
+    import tvm
+
+    try:
+        return pipeline.import_onnx(model)
+    except tvm.error.OpNotImplemented as error:
+        raise UnsupportedError(" ".join(str(error).split()), blame="importer", stage="compile") from error
+    except Exception as error:  # its errors share no base class
+        raise _failed(error, "importer", "compile") from error
+
+
+def _precision(model: Path) -> str:
+    import onnx
+
+    return precision_name(count_weight_precisions(onnx.load(model, load_external_data=False).graph))
+
+
+def _failed(error: Exception, blame: Blame, stage: str) -> StageError:
+    return StageError(f"{type(error).__name__}: {' '.join(str(error).split())[:2000]}", blame=blame, stage=stage)

@@ -1,0 +1,289 @@
+"""From an ONNX file to a shared library with TVM alone.
+
+This module imports nothing of bakeoff, because its very text goes into the script that reproduces a failed cell.
+
+The stages are apart, so that a tuning database can take the place of `schedule` between `prepare` and `link`.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["caller", "host_target", "import_onnx", "import_tvm", "link", "plain_loops", "prepare", "schedule"]
+
+DOMAINS = ("", "ai.onnx", "com.microsoft")
+"""Domains of the operators that TVM's importer knows; it looks at names only, so others are refused beforehand."""
+
+# Longer loops are not turned into vectors or unrolled: the code would explode.
+_MOST_LANES = 64
+
+# Kernels read vectors with aligned loads.
+ALIGNMENT_BYTES = 64
+
+
+def import_tvm(threads: int) -> Any:
+    """Import tvm with a pool of *threads* threads.
+
+    tvm-ffi imports torch if it is there, only for the sake of symbols on Windows: four seconds and some hundred
+    megabytes that have nothing to do with TVM. Threads are not bound to cores: whoever starts the process pins it.
+    """
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    os.environ["TVM_BIND_THREADS"] = "0"
+    modules: dict[str, Any] = sys.modules
+    blocked = "torch" not in modules and "tvm" not in modules and sys.platform == "linux"
+    if blocked:
+        modules["torch"] = None
+    try:
+        import tvm
+        from tvm import relax  # noqa: F401
+    finally:
+        if blocked:
+            del modules["torch"]
+    return tvm
+
+
+def host_target(features: frozenset[str]) -> dict[str, Any]:
+    """TVM's target for this CPU: LLVM's name for it, less the features that it has by name only.
+
+    *features* are those that the operating system shows: a virtual machine may hide some of the CPU's.
+    """
+    from tvm.target import Target, codegen
+
+    cpu = codegen.llvm_get_system_cpu()
+    named = [str(name) for name in codegen.llvm_get_cpu_features(Target({"kind": "llvm", "mcpu": cpu}))]
+    shown = {_plain(name) for name in features}
+    hidden = [name for name in named if name.startswith(("avx", "amx", "fma")) and _plain(name) not in shown]
+    target = {"kind": "llvm", "mcpu": cpu, "num-cores": os.cpu_count() or 1}
+    return {**target, "mattr": [f"-{name}" for name in hidden]} if hidden else target
+
+
+def _plain(feature: str) -> str:
+    return feature.replace("_", "").replace("-", "")
+
+
+def import_onnx(path: Path) -> Any:
+    """The Relax module of the ONNX file at *path*; raises `tvm.error.OpNotImplemented` for what the importer lacks.
+
+    Clip, HardSigmoid and HardSwish become maximum and minimum: TVM's clip stops the conversion to NHWC and fusion.
+    """
+    import onnx
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
+
+    class Importer(ONNXGraphImporter):  # type: ignore[misc]
+        def _convert_operator(self, name: str, inputs: Any, attrs: Any, opset: int) -> Any:
+            own: dict[str, Callable[..., Any]] = {"Clip": _clip, "HardSigmoid": _hard_sigmoid, "HardSwish": _hard_swish}
+            if name in own:
+                return self.bb.normalize(own[name](relax, inputs, attrs, opset))
+            return super()._convert_operator(name, inputs, attrs, opset)
+
+    model = onnx.load(path)
+    foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in DOMAINS})
+    if foreign:
+        raise tvm.error.OpNotImplemented(f"operators of unknown domains: {', '.join(foreign)}")
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return Importer({}, "float32", sanitize=False).from_onnx(model.graph, opset)
+
+
+def _between(relax: Any, value: Any, low: Any, high: Any) -> Any:
+    value = value if low is None else relax.op.maximum(value, low)
+    return value if high is None else relax.op.minimum(value, high)
+
+
+def _clip(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
+    data = inputs[0]
+    if opset >= 11:
+        return _between(relax, data, *[*inputs, None, None][1:3])
+    bounds = (attrs.get("min"), attrs.get("max"))
+    return _between(relax, data, *(None if b is None else relax.const(b, str(data.ty.dtype)) for b in bounds))
+
+
+def _hard_sigmoid(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
+    data = inputs[0]
+    const = functools.partial(relax.const, dtype=str(data.ty.dtype))
+    line = relax.op.multiply(data, const(attrs.get("alpha", 0.2)))
+    return _between(relax, relax.op.add(line, const(attrs.get("beta", 0.5))), const(0.0), const(1.0))
+
+
+def _hard_swish(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
+    return relax.op.multiply(inputs[0], _hard_sigmoid(relax, inputs, {"alpha": 1 / 6, "beta": 0.5}, opset))
+
+
+def prepare(module: Any, target: Any) -> Any:
+    """Fold, convert convolutions to NHWC with HWIO weights, lower to loops and fuse them."""
+    import tvm
+    from tvm.relax import transform as passes
+
+    with tvm.target.Target(target):
+        return tvm.transform.Sequential(
+            [
+                passes.DecomposeOpsForInference(),
+                passes.CanonicalizeBindings(),
+                fold_shapes(),
+                passes.FoldConstant(),
+                passes.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}),
+                passes.Normalize(),
+                passes.CanonicalizeBindings(),
+                fold_shapes(),
+                passes.FoldConstant(),
+                passes.LegalizeOps(),
+                passes.AnnotateTIROpPattern(),
+                passes.FoldConstant(),
+                passes.FuseOps(),
+                passes.FuseTIR(),
+            ]
+        )(module)
+
+
+def fold_shapes() -> Any:
+    """A pass that transposes and reshapes constants with NumPy; TVM's own compiles a kernel for each shape."""
+    import numpy as np
+    import tvm
+    from tvm import relax
+
+    @relax.expr_functor.mutator
+    class Folder(relax.PyExprMutator):  # type: ignore[misc]
+        def visit_call_(self, call: Any) -> Any:
+            call = super().visit_call_(call)
+            name = getattr(call.op, "name", "")
+            if name not in ("relax.permute_dims", "relax.reshape") or not isinstance(call.args[0], relax.Constant):
+                return call
+            array = call.args[0].data.numpy()
+            if name == "relax.reshape":
+                return relax.const(array.reshape([int(extent) for extent in call.ty.shape]))
+            axes = call.attrs.axes
+            return relax.const(np.ascontiguousarray(array.transpose(None if axes is None else [int(a) for a in axes])))
+
+    def fold(module: Any, _context: Any) -> Any:
+        module["main"] = Folder().visit_expr(module["main"])
+        return module
+
+    return tvm.transform.module_pass(fold, opt_level=0, name="FoldShapes")
+
+
+def schedule(module: Any, target: Any) -> Any:
+    """Give every kernel a default schedule. TVM ships none for convolutions on CPUs, only for softmax-like kernels."""
+    import tvm
+    from tvm.s_tir import dlight
+
+    from_loops = _tile_rule()
+    with tvm.target.Target(target):
+        return dlight.ApplyDefaultSchedule(from_loops, dlight.cpu.Reduction())(module)
+
+
+def _tile_rule() -> Any:
+    """A rule for kernels with at most one reduction: tiles of outputs in registers, the outer loops in parallel."""
+    from tvm import s_tir
+    from tvm.s_tir.dlight.analysis import normalize_prim_func
+    from tvm.s_tir.dlight.base import try_inline
+    from tvm.s_tir.dlight.cpu.base import CPUScheduleRule
+
+    class TileRule(CPUScheduleRule):  # type: ignore[misc]
+        def apply(self, func: Any, target: Any, _tunable: bool) -> Any:
+            loops = s_tir.Schedule(func)
+            blocks = normalize_prim_func(loops) or []
+            reductions = [i for i, block in enumerate(blocks) if not block.is_injective()]
+            if not self.is_target_available(target) or not blocks or len(reductions) > 1:
+                return None
+            before = blocks[: reductions[0]] if reductions else blocks
+            after = try_inline(loops, blocks[reductions[0] + 1 :]) if reductions else []
+            try:
+                _tile_elementwise(loops, [*try_inline(loops, before), *after[1:]])
+                if reductions:
+                    block = blocks[reductions[0]]
+                    last = after[0].block_rv if after else loops.cache_write(block.block_rv, 0, "global")
+                    _tile_reduction(loops, block, last)
+            except s_tir.ScheduleError:
+                return None  # left as it is, and counted by `plain_loops`
+            return loops
+
+    return TileRule()
+
+
+def plain_loops(module: Any) -> list[str]:
+    """Names of the kernels that no rule of `schedule` fitted."""
+    from tvm import tirx
+
+    kernels = ((name.name_hint, func) for name, func in module.functions_items() if isinstance(func, tirx.PrimFunc))
+    return [name for name, func in kernels if "tirx.is_scheduled" not in func.attrs]
+
+
+def _extent(loops: Any, loop: Any) -> int:
+    return int(loops.get(loop).extent)
+
+
+def _divisor(loops: Any, loop: Any, wanted: Sequence[int]) -> int:
+    return next((size for size in wanted if _extent(loops, loop) % size == 0), 1)
+
+
+def _tile_elementwise(loops: Any, blocks: Sequence[Any]) -> None:
+    for block in blocks:
+        nest = loops.get_loops(block.block_rv)
+        if not nest:
+            continue
+        outer, inner = loops.split(nest[-1], [None, _divisor(loops, nest[-1], (16, 8, 4))])
+        loops.vectorize(inner)
+        loops.parallel(loops.fuse(*nest[:-1], outer))
+
+
+def _tile_reduction(loops: Any, block: Any, last: Any) -> None:
+    """Tile the block *last* by 4 positions and 16 channels, and compute the reduction *block* inside its tiles.
+
+    The reduction's tile stays in registers while its outer loops run: 4 x 16 floats are 8 registers of AVX2.
+    """
+    nest = loops.get_loops(last)
+    if not nest or "R" not in block.dom_kind():
+        return
+    wide = _divisor(loops, nest[-1], (16, 8, 4))
+    high = _divisor(loops, nest[-2], (4, 7, 2)) if len(nest) > 1 else 1
+    sizes = (high, wide) if len(nest) > 1 else (wide,)
+    splits = [loops.split(loop, [None, size]) for loop, size in zip(nest[-len(sizes) :], sizes, strict=True)]
+    loops.reorder(*nest[: -len(sizes)], *(outer for outer, _ in splits), *(inner for _, inner in splits))
+    tiles = loops.fuse(*nest[: -len(sizes)], *(outer for outer, _ in splits))
+    loops.parallel(tiles)
+    loops.vectorize(splits[-1][1])
+    loops.compute_at(block.block_rv, tiles, preserve_unit_loops=True)
+    inside = list(zip(loops.get_loops(block.block_rv)[1:], block.dom_kind(), strict=True))
+    spatial = [loop for loop, kind in inside if kind == "S"]
+    reduction = [loop for loop, kind in inside if kind == "R"]
+    loops.reorder(*reduction, *spatial)
+    if _extent(loops, spatial[-1]) <= _MOST_LANES:
+        loops.vectorize(spatial[-1])
+    if high > 1 and _extent(loops, spatial[-2]) <= _MOST_LANES:
+        loops.unroll(splits[0][1])
+        loops.unroll(spatial[-2])
+    loops.decompose_reduction(block.block_rv, reduction[0])
+
+
+def link(module: Any, target: Any, library: Path) -> None:
+    """Generate code for *target* and link it to the shared *library* with the system's C compiler."""
+    import tvm
+
+    with tvm.transform.PassContext(opt_level=3):
+        executable = tvm.compile(module, target=tvm.target.Target(target))
+    executable.export_library(str(library))
+
+
+def caller(library: Path) -> Callable[[Sequence[Any]], list[Any]]:
+    """Load *library* and return what runs it: arrays in the order of the inputs to arrays in that of the outputs."""
+    import numpy as np
+    import tvm
+    from tvm import relax
+
+    main = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())["main"]
+
+    def tensor(array: Any) -> Any:
+        if array.ctypes.data % ALIGNMENT_BYTES == 0 and array.flags.writeable:
+            return tvm.runtime.from_dlpack(array)
+        return tvm.runtime.tensor(array)
+
+    def run(feeds: Sequence[Any]) -> list[Any]:
+        outputs = main(*[tensor(feed) for feed in feeds])
+        single = isinstance(outputs, tvm.runtime.Tensor)
+        return [np.from_dlpack(output) for output in ([outputs] if single else outputs)]
+
+    return run
