@@ -78,18 +78,19 @@ def test_provenance_is_stamped(request_for, conv_model, tmp_path, save_external)
 
 
 @pytest.mark.parametrize(
-    ("shape", "batch", "shapes", "reason"),
+    ("asked", "reason"),
     [
-        (("N", 3, "H", "W"), 1, (), r"dimension 2 \(H\) of input 'x' is dynamic.*--shape x=1x3x224x224"),
-        (("N", 3, 8, 8), 1, (("z", (1, 3, 8, 8)),), "has no input 'z'.*its inputs are x"),
-        (("N", 3, 8, 8), 1, (("x", (1, 4, 8, 8)),), "dimension 1 of input 'x' is 3; x=1x4x8x8 contradicts it"),
-        (("N", 3, 8, 8), 1, (("x", (1, 3)),), "input 'x' has 4 dimensions; x=1x3 has 2"),
-        (("N", 3, "S", "S"), 1, (("x", (1, 3, 8, 9)),), "dimension 3 of input 'x' is 8"),
-        ((2, 3, 8, 8), 4, (), "is fixed at a first dimension of 2, not 4"),
+        (((1, 3, "H", "W"), 1, ()), r"dimension 2 \(H\) of input 'x' is dynamic.*--shape x=1x3x224x224"),
+        (((1, 3, 8, 8), 1, (("z", (1, 3, 8, 8)),)), r"has no input 'z'.*its inputs are x"),
+        ((("N", 3, 8, 8), 1, (("x", (1, 4, 8, 8)),)), "dimension 1 of input 'x' is 3; x=1x4x8x8 contradicts it"),
+        ((("N", 3, 8, 8), 1, (("x", (1, 3)),)), "input 'x' has 4 dimensions; x=1x3 has 2"),
+        ((("N", 3, "S", "S"), 1, (("x", (1, 3, 8, 9)),)), "dimension 3 of input 'x' is 8"),
+        (((2, 3, 8, 8), 4, ()), "is fixed at a first dimension of 2, not 4"),
     ],
 )
-def test_shapes_that_cannot_be(request_for, conv_model, tmp_path, shape, batch, shapes, reason):
+def test_shapes_that_cannot_be(request_for, conv_model, tmp_path, asked, reason):
     """Dynamic without a value, unknown input, contradictions: each names the input, the dimension and the way out."""
+    shape, batch, shapes = asked
     with pytest.raises(ModelFileError, match=reason):
         convert(request_for(conv_model(shape=shape), batch=batch, shapes=shapes), tmp_path)
 
