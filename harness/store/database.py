@@ -87,13 +87,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
     SQLite takes the write lock at its beginning, so two writers wait for each other instead of failing halfway.
     Database errors come out as UserError.
     """
-    with (
-        _in_words(engine),
-        engine.connect() as connection,
-        connection.execution_options(**{_WRITES: True}) as writer,
-        writer.begin(),
-    ):
-        yield writer
+    options = {_WRITES: True}
+    with _in_words(engine), engine.connect().execution_options(**options) as connection, connection.begin():
+        yield connection
 
 
 def migrate(engine: Engine) -> None:
@@ -162,7 +158,9 @@ def _shown(url: URL) -> str:
 
 
 def _make_folder(url: URL) -> None:
-    if not url.database or url.database.startswith((":memory:", "file:")):
+    if url.database in (None, "", ":memory:"):
+        raise UserError(f"{url}: a store in memory would forget every run; name a file with {VARIABLE}")
+    if url.database.startswith("file:"):
         return
     folder = Path(url.database).parent
     try:

@@ -395,6 +395,8 @@ class TestBadDatabases:
             ("nonsense://host/name", "no database driver"),
             ("postgresql+nonsense://host/name", "no database driver"),
             ("://", "not a database URL"),
+            ("sqlite://", "in memory"),
+            ("sqlite:///:memory:", "in memory"),
         ],
     )
     def test_no_such_place(self, tmp_path: Path, place: str, words: str) -> None:

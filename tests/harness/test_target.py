@@ -243,6 +243,7 @@ class TestCgroup:
 
 
 class TestPeaks:
+    @pytest.mark.slow
     def test_measured_in_pinned_processes(self) -> None:
         """Every rate is there and positive, and the method names the library and what was counted."""
         peaks = measure_peaks(usable_cores()[-1:])
