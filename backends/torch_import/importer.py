@@ -85,7 +85,7 @@ class _Walk:
         self.constants: dict[str, Tensor] = {}
         self.onnx_names: dict[str, str] = {}
         self.quantized = False
-        self.shapes = Shapes(self.root, self.graph)
+        self.shapes = Shapes(proto, self.root, self.graph, self.values)
         # Nodes choose first, so that no input or output of the graph takes a node's name away.
         names = Names(dir(self.root))
         self.module_names = [names.take(node.name or f"{node.op_type}_{node.output[0]}") for node in proto.graph.node]
@@ -102,7 +102,6 @@ class _Walk:
             if value.name not in self.constants:
                 name = self.names.take(value.name)
                 self.values[value.name] = self.graph.create_node("placeholder", name, name=name)
-                self.shapes.add_input(name, value)
         for node, name in zip(graph.node, self.module_names, strict=True):
             self._import_node(self._view(node), name)
         self.graph.output(tuple(self._value(value.name) for value in graph.output))
@@ -120,7 +119,7 @@ class _Walk:
             inputs=tuple(node.input),
             outputs=tuple(node.output),
             constants={i: self.constants[name] for i, name in enumerate(node.input) if name in self.constants},
-            shape_of=lambda value: self.shapes.of(self.values[value].name),
+            shape_of=self.shapes.of,
             stage=self.stage,
         )
 

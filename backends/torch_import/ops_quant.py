@@ -25,25 +25,23 @@ def _operators() -> Any:
 def _dequantize(node: OnnxNode) -> Step:
     _check(node)
     scale = node.constant(1, "scale")
-    dtype = _quantized_dtype(node)
-    if 0 in node.constants and dtype not in _kept():
+    if 0 in node.constants and node.constants[0].dtype not in _kept():
         # A bias in int32: compilers want it in float beside an int8 convolution, so it is folded.
-        zero = node.constants[2] if node.has(2) else None
-        return call(node, lambda x: _by_hand(x, scale, zero, _axis(node, scale)), 0)
-    zero_point = node.constant(2, "zero point") if node.has(2) else scale.new_zeros(scale.shape).to(dtype)
+        return call(node, lambda x: _by_hand(x, scale, node.constants.get(2), _axis(node, scale)), 0)
+    zeros = node.constant(2, "zero point") if node.has(2) else scale.new_zeros(scale.shape).long()
     operators = _operators()
-    low, high = _range_of(dtype)
     if scale.numel() == 1:
-        single, offset = float(scale), int(zero_point)
-        return call(
-            node, lambda x: operators.dequantize_per_tensor.default(x, single, offset, low, high, dtype), 0, fold=False
-        )
-    axis, offsets = _axis(node, scale), zero_point.to(dtype)
+        step, zero = float(scale), int(zeros)
 
-    def per_channel(x: Tensor, scales: Tensor, zeros: Tensor | None) -> Tensor:
-        return operators.dequantize_per_channel.default(
-            x, scales, offsets if zeros is None else zeros, axis, low, high, dtype
-        )
+        def per_tensor(x: Tensor) -> Tensor:
+            return operators.dequantize_per_tensor.default(x, step, zero, *_range_of(x.dtype), x.dtype)
+
+        return call(node, per_tensor, 0, fold=False)
+    axis = _axis(node, scale)
+
+    def per_channel(x: Tensor, scales: Tensor, given: Tensor | None) -> Tensor:
+        offsets = zeros if given is None else given
+        return operators.dequantize_per_channel.default(x, scales, offsets, axis, *_range_of(x.dtype), x.dtype)
 
     return call(node, per_channel, 0, 1, 2, fold=False)
 
@@ -52,18 +50,17 @@ def _quantize(node: OnnxNode) -> Step:
     _check(node)
     scale = node.constant(1, "scale")
     dtype = _quantized_dtype(node)
-    zero_point = node.constant(2, "zero point") if node.has(2) else scale.new_zeros(scale.shape).to(dtype)
+    zeros = node.constant(2, "zero point") if node.has(2) else scale.new_zeros(scale.shape).to(dtype)
     operators = _operators()
     low, high = _range_of(dtype)
     if scale.numel() == 1:
-        single, offset = float(scale), int(zero_point)
-        return call(node, lambda x: operators.quantize_per_tensor.default(x, single, offset, low, high, dtype), 0)
-    axis, offsets = _axis(node, scale), zero_point.to(dtype)
+        step, zero = float(scale), int(zeros)
+        return call(node, lambda x: operators.quantize_per_tensor.default(x, step, zero, low, high, dtype), 0)
+    axis = _axis(node, scale)
 
-    def per_channel(x: Tensor, scales: Tensor, zeros: Tensor | None) -> Tensor:
-        return operators.quantize_per_channel.default(
-            x, scales, offsets if zeros is None else zeros, axis, low, high, dtype
-        )
+    def per_channel(x: Tensor, scales: Tensor, given: Tensor | None) -> Tensor:
+        offsets = zeros if given is None else given
+        return operators.quantize_per_channel.default(x, scales, offsets, axis, low, high, dtype)
 
     return call(node, per_channel, 0, 1, 2)
 
@@ -74,18 +71,18 @@ def _check(node: OnnxNode) -> None:
 
 
 def _quantized_dtype(node: OnnxNode) -> Any:
-    """dtype of the integers, from the zero point, the attribute, the constant input, or uint8 by default."""
+    """dtype of what QuantizeLinear makes: of the zero point, or the attribute, or uint8."""
     import torch
 
-    for position in (2, 0) if node.op_type == "DequantizeLinear" else (2,):
-        if position in node.constants:
-            return node.constants[position].dtype
-    if node.attribute("output_dtype", 0) and node.op_type == "QuantizeLinear":
-        try:
-            return torch_dtype(node.attribute("output_dtype", 0))
-        except ValueError as error:
-            raise unsupported(node, str(error)) from error
-    return torch.uint8
+    if 2 in node.constants:
+        return node.constants[2].dtype
+    given = node.attribute("output_dtype", 0)
+    if not given:
+        return torch.uint8
+    try:
+        return torch_dtype(given)
+    except ValueError as error:
+        raise unsupported(node, str(error)) from error
 
 
 def _kept() -> tuple[Any, ...]:

@@ -116,10 +116,11 @@ def _slice_axis(x: Tensor, axis: int, part: slice) -> Tensor:
 
 
 def _expand(node: OnnxNode) -> Step:
-    import torch
+    import numpy as np
 
     wanted = node.ints(1, "shape")
-    return call(node, lambda x: x.expand(torch.broadcast_shapes(x.shape, tuple(wanted))), 0)
+    # torch.broadcast_shapes would import torch's symbolic shapes, which takes seconds.
+    return call(node, lambda x: x.expand(np.broadcast_shapes(tuple(x.shape), wanted)), 0)
 
 
 def _tile(node: OnnxNode) -> Step:
