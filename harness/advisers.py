@@ -115,8 +115,8 @@ class Advisers:
 
     def _probe(self, name: str, _cores: tuple[int, ...]) -> BackendFacts:
         worker = self._workers[name]
-        worker.greet()
         try:
+            worker.greet()
             answer = worker.ask({"op": "probe", "backend": name}, limit_s=PROBE_LIMIT_S)
         except CellError as error:
             backend = registry.get(name)

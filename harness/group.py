@@ -80,21 +80,30 @@ class Group:
     def _load(self) -> tuple[list[LiveCell], Sequence[Seat]]:
         """Load one cell after the other; the first compiler's cell is loaded twice, for the control."""
         live: list[LiveCell] = []
+        loaded: list[Seat] = []
         doubled = False
         for place, seat in enumerate(self.plan.seats):
-            if live and not self.watch.has_room(ROOM_FACTOR * self._largest_bytes):
+            if live and not self._has_room():
                 return live, self.plan.seats[place:]
-            last = place == len(self.plan.seats) - 1
-            loaded = self._load_one(seat, twin=False)
-            if loaded is None:
+            cell = self._load_one(seat, twin=False)
+            if cell is None:
                 continue
-            live.append(loaded)
-            if not doubled and (not seat.baseline or last):
+            live.append(cell)
+            loaded.append(seat)
+            if not doubled and not seat.baseline:
                 doubled = True
-                twin = self._load_one(seat, twin=True)
-                if twin is not None:
-                    live.append(twin)
+                live += self._load_twin(seat)
+        if loaded and not doubled:  # nothing but the baseline is there to be doubled
+            live += self._load_twin(loaded[0])
         return live, ()
+
+    def _load_twin(self, seat: Seat) -> list[LiveCell]:
+        """The cell of *seat* once more, as the control; none if it has no room or fails, which harms no cell."""
+        twin = self._load_one(seat, twin=True) if self._has_room() else None
+        return [twin] if twin is not None else []
+
+    def _has_room(self) -> bool:
+        return self.watch.has_room(ROOM_FACTOR * self._largest_bytes)
 
     def _load_one(self, seat: Seat, *, twin: bool) -> LiveCell | None:
         cell = seat.prepared.cell
@@ -122,11 +131,9 @@ class Group:
         """Rounds of one block each, forwards and backwards in turn, until every cell is done."""
         active, forward = list(live), True
         while active:
-            for cell in active if forward else active[::-1]:
-                self.tick(f"measure {cell.cell.full_variant} {cell.cell.backend}, t{cell.cell.threads}")
-                self._block(cell)
+            failed = [cell for cell in (active if forward else active[::-1]) if not self._block(cell)]
             forward = not forward
-            active = [cell for cell in active if cell.worker.alive]
+            active = [cell for cell in active if cell not in failed]
             pair = _twins(active)
             waiting = pair if not all(cell.done() for cell in pair) else []
             done = [cell for cell in active if cell.done() and cell not in waiting]
@@ -136,8 +143,9 @@ class Group:
                 self._finish(cell)
             active = [cell for cell in active if cell not in done]
 
-    def _block(self, cell: LiveCell) -> None:
-        """Take one block. A cell that fails in it is recorded and ended."""
+    def _block(self, cell: LiveCell) -> bool:
+        """Take one block; False if it failed. A cell that fails is recorded and ended."""
+        self.tick(f"measure {cell.cell.full_variant} {cell.cell.backend}, t{cell.cell.threads}")
         try:
             with self.watch.block(id(cell)) as tally:
                 tally(cell.take_block())
@@ -145,6 +153,8 @@ class Group:
             cell.worker.kill()
             if not cell.twin:
                 self._fail(cell.prepared, error)
+            return False
+        return True
 
     def _finish(self, cell: LiveCell) -> None:
         try:

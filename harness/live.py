@@ -20,6 +20,8 @@ __all__ = ["LiveCell", "Prepared", "load_cell"]
 
 MAX_CALLS = 400
 KEPT_PER_BLOCK = 1
+BLOCK_PATIENCE = 10
+"""A block may take this many times as long as warm-up promised, and one call in it as long as one call may."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class LiveCell:
     """A loaded cell and all that was seen of it so far; times as the worker's clock gave them."""
 
@@ -86,7 +88,7 @@ class LiveCell:
         self.worker.go()
         answer = self.worker.ask(
             {"op": "block", "calls": self.calls, "keep": KEPT_PER_BLOCK},
-            limit_s=self.calls * self.measure.call_limit_s,
+            limit_s=self.measure.call_limit_s + BLOCK_PATIENCE * self.measure.block_ms / 1e3,
         )
         self.worker.stop()
         self.blocks_ns.append(answer["times_ns"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,11 +42,15 @@ def override(suite: Suite, options: Mapping[str, Any]) -> Suite:
     """
     data = suite.model_dump(mode="json")
     for option, axis in _AXES.items():
-        names = split_names(options.get(option, ()))
-        if names:
-            data["matrix"][axis] = [_number(option, name) for name in names] if option in _NUMBERS else names
-            data["include"] = [entry for entry in data["include"] if entry.get(option) in (None, *data["matrix"][axis])]
-    data["measure"].update({name: options[name] for name in _MEASURE if options.get(name) is not None})
+        if not options.get(option):
+            continue
+        names = split_names(options[option])
+        if not names:
+            raise UserError(f"--{option}: names nothing; leave it away or name something")
+        chosen = [_number(option, name) for name in names] if option in _NUMBERS else names
+        data["matrix"][axis] = chosen
+        data["include"] = [entry for entry in data["include"] if _stays(option, entry[option], chosen)]
+    data["measure"].update({name: _plain(options[name]) for name in _MEASURE if options.get(name) is not None})
     if options.get("time_limit_s") is not None:
         for settings in data["backends"].values():
             settings["time_limit_s"] = None
@@ -56,23 +62,29 @@ def override(suite: Suite, options: Mapping[str, Any]) -> Suite:
         key = next((str(part) for part in reversed(fault["loc"]) if isinstance(part, str)), "options")
         option = next((option for option, axis in _AXES.items() if axis == key), key)
         reason = fault["msg"].removeprefix("Value error, ")
-        raise UserError(f"--{option.replace('_s', '').replace('_', '-')}: {reason}") from error
+        raise UserError(f"--{option.removesuffix('_s').replace('_', '-')}: {reason}") from error
+
+
+def _stays(option: str, asked: object, chosen: Sequence[object]) -> bool:
+    """Whether an entry of `include` that asks for *asked* on an axis is still wanted where *chosen* replaces it."""
+    return asked is None or asked in chosen or (option == "backend" and "all" in chosen)
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def _set_models(data: dict[str, Any], options: Mapping[str, Any]) -> None:
     """Put the weights and shapes of the command line to the models that they can mean."""
     shapes = dict(parse_shape(text) for text in options.get("shapes", ()))
-    for name in data["matrix"]["models"]:
-        settings = data["models"].setdefault(name, {"weights": None, "shapes": {}})
-        if options.get("weights"):
-            settings["weights"] = options["weights"]
-        if shapes:
-            settings["shapes"] = shapes
-    data["models"] = {name: data["models"][name] for name in data["matrix"]["models"]}
+    given = {key: value for key, value in (("weights", options.get("weights")), ("shapes", shapes)) if value}
+    wanted = dict.fromkeys([*data["matrix"]["models"], *(entry["model"] for entry in data["include"])])
+    kept = {name: {**data["models"].get(name, {}), **given} for name in wanted}
+    data["models"] = {name: settings for name, settings in kept.items() if settings}
 
 
 def _number(option: str, text: str) -> int | str:
-    if text.isdigit():
+    if re.fullmatch("[0-9]{1,9}", text):
         return int(text)
     if option == "threads" and text == "all":
         return text

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..models.errors import UserError
-from .suite import Pattern, Suite
+from .suite import Addition, Pattern, Suite
 
 __all__ = ["CellSpec", "expand", "group_cells"]
 
@@ -116,13 +116,13 @@ def _cell(
     )
 
 
-def _included(suite: Suite, pattern: Pattern, all_cores: int) -> CellSpec:
+def _included(suite: Suite, pattern: Addition, all_cores: int) -> CellSpec:
     matrix = suite.matrix
     return _cell(
         suite,
-        model=pattern.model or matrix.models[0],
+        model=pattern.model,
         variant=pattern.variant or matrix.variants[0],
-        backend=pattern.backend or matrix.backends[0],
+        backend=pattern.backend,
         scenario=pattern.scenario or matrix.scenarios[0],
         threads=_threads(pattern.threads or matrix.threads[0], all_cores),
         batch=pattern.batch or matrix.batch[0],

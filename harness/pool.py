@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -57,6 +57,9 @@ def run_jobs(
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         kill_descendants()
+        while running := [future for future in futures if not future.done()]:
+            wait(running, timeout=0.1)
+            kill_descendants()  # again: a job may have been just about to start a process
         raise
     finally:
         pool.shutdown(wait=True)

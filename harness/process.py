@@ -24,6 +24,8 @@ from .protocol import BLAME_BY_STAGE, PROTOCOL_VERSION, Message, decode_error, r
 __all__ = ["Worker", "WorkerSettings"]
 
 TAIL_BYTES = 4000
+LAST_BREATH_S = 5.0
+"""How long a worker that closed its channel may take to end by itself."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "TVM_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -51,6 +53,7 @@ class Worker:
         self.settings = settings
         self.stderr = stderr
         self._stopped = False
+        self._gone = False
         ours, theirs = socket.socketpair()
         self._channel = Connection(ours.detach())
         command = [settings.python, "-m", "bakeoff.harness.worker", "--channel", str(theirs.fileno())]
@@ -80,10 +83,16 @@ class Worker:
         return self._process.pid
 
     def greet(self, limit_s: float = 60.0) -> None:
-        """Check that the worker speaks this protocol. Raises UserError if its interpreter has another bakeoff."""
+        """Check that the worker speaks this protocol.
+
+        Raises UserError if its interpreter has no bakeoff or another one, and WorkerError if it was killed or hung:
+        the machine's fault, not the user's.
+        """
         try:
             hello = self.ask({"op": "hello"}, limit_s=limit_s)
         except WorkerError as error:
+            if self._process.returncode < 0:
+                raise
             last = (error.stderr_tail.strip().splitlines() or ["it said nothing"])[-1]
             raise UserError(
                 f"{self.settings.python}: cannot run bakeoff's worker ({last}); install bakeoff for that interpreter"
@@ -111,7 +120,7 @@ class Worker:
             send(self._channel, request)
             while not self._channel.poll(self._patience(deadline)):
                 if time.monotonic() >= deadline:
-                    raise self._give_up(stage, f"no answer within {limit_s:.0f} s; killed")
+                    raise self._give_up(stage, f"no answer within {limit_s:g} s; killed")
                 self._watch_memory(stage)
                 if on_wait is not None:
                     on_wait()
@@ -159,6 +168,7 @@ class Worker:
         """Kill the process and all that it started, at once."""
         self._signal(signal.SIGKILL)
         self._process.wait()
+        self._gone = True
         if not self._channel.closed:
             self._channel.close()
 
@@ -189,6 +199,8 @@ class Worker:
         return self._error(reason, stage)
 
     def _obituary(self, stage: str) -> WorkerError:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # its own end says more than our SIGKILL would
+            self._process.wait(LAST_BREATH_S)
         self.kill()
         return self._error(_cause_of_death(self._process.returncode), stage)
 
@@ -198,6 +210,8 @@ class Worker:
 
     def _signal(self, number: int) -> None:
         """Signal the worker and its children, which share its process group; a group that is gone is no fault."""
+        if self._gone:  # the system may have given its id to somebody else by now
+            return
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
@@ -207,7 +221,7 @@ class Worker:
 def _cause_of_death(code: int) -> str:
     if code >= 0:
         return f"the worker ended by itself with exit code {code}"
-    name = signal.Signals(-code).name
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     if -code == signal.SIGKILL:
         return f"the worker was killed ({name}), most likely by the system for lack of memory"
     return f"the worker crashed ({name})"

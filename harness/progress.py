@@ -54,7 +54,7 @@ class _Shown:
         self._progress.refresh()
 
     def say(self, words: str) -> None:
-        self._console.print(words, markup=False, highlight=False)
+        self._console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -36,8 +37,8 @@ THREADS = {threads}
 def main() -> None:
     run = build(str(HERE / "model.onnx"), THREADS)
     with np.load(HERE / "io.npz", allow_pickle=False) as stored:
-        names = sorted(name for name in stored.files if name.startswith("input_0_"))
-        outputs = run([np.ascontiguousarray(stored[name]) for name in names])
+        count = sum(name.startswith("input_0_") for name in stored.files)
+        outputs = run([np.ascontiguousarray(stored[f"input_0_{{place}}"]) for place in range(count)])
         for place, output in enumerate(outputs):
             expected = stored[f"output_0_{{place}}"]
             difference = np.abs(np.asarray(output, dtype=np.float64) - expected).max()
@@ -55,7 +56,7 @@ def write_reproducer(cell: CellSpec, error: CellError, subject: Subject, source:
 
     *source* defines `build(model, threads)`, as the backend's `reproducer` gives it.
     """
-    home = folder / re.sub(r"[^A-Za-z0-9_.@+-]+", "_", cell.key)
+    home = folder / _folder_name(cell.key)
     home.mkdir(parents=True, exist_ok=True)
     _place(subject.exported.path, home / "model.onnx")
     _place(subject.io, home / "io.npz")
@@ -63,7 +64,7 @@ def write_reproducer(cell: CellSpec, error: CellError, subject: Subject, source:
         key=_inert(cell.key),
         status=error.status,
         reason=_inert(error.reason),
-        blame=error.blame,
+        blame=_inert(error.blame),
         threads=cell.threads,
         source=source.rstrip() + "\n",
     )
@@ -81,6 +82,15 @@ def _place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def _folder_name(key: str) -> str:
+    """*key* as a file name; long ones, of models given by path, keep their end and get a hash of the whole."""
+    name = re.sub(r"[^A-Za-z0-9_.@+-]+", "_", key)
+    return (
+        name if len(name) <= 150 else f"{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:12]}-{name[-130:]}"
+    )
+
+
 def _inert(text: str) -> str:
-    """*text* such that it cannot end the docstring that it is put into."""
-    return text.replace("\\", "/").replace('"""', "'''")
+    """*text* such that it can stand in a docstring, neither ending it nor making the file unreadable."""
+    shown = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+    return shown.replace("\\", "/").replace('"""', "'''")

@@ -166,7 +166,7 @@ class Runner:
         """The failed *cell* with its blame, and with the script that reproduces it where there is a model to run."""
         spec = CellSpec(
             model=cell.model,
-            variant=cell.variant.split("@", 1)[1],
+            variant=cell.variant.rsplit("@", 1)[1],
             backend=cell.backend,
             scenario=cell.scenario,
             threads=cell.threads,
@@ -190,8 +190,8 @@ class Runner:
     def _write_reproducer(self, cell: CellSpec, error: CellError, subject: Subject) -> Path | None:
         settings = WorkerSettings(python=interpreter_of(cell.backend, self.suite.backends))
         with Worker(settings, self.scratch / "reproducer.log") as worker:
-            worker.greet()
             try:
+                worker.greet()
                 source = worker.ask(
                     {
                         "op": "reproducer",

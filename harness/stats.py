@@ -57,13 +57,16 @@ def order_ranks(count: int, confidence: float = CONFIDENCE) -> tuple[int, int, f
     """
     if count < 1:
         raise ValueError("an interval needs at least one draw")
-    tail = 0.0
-    best = (0, count - 1, max(0.0, 1.0 - 2.0 * 0.5**count))
-    for k in range((count + 1) // 2):
-        tail += math.comb(count, k) * 0.5**count
-        if 1.0 - 2.0 * tail < confidence:
+    total = 2**count
+    tail = term = 1  # of the binomial distribution, times *total*: beyond 1,000 draws floats would run out of range
+    best = (0, count - 1, 1.0 - 2 * tail / total)
+    for k in range(1, (count + 1) // 2):
+        term = term * (count - k + 1) // k
+        tail += term
+        coverage = 1.0 - 2 * tail / total
+        if coverage < confidence:
             break
-        best = (k, count - 1 - k, 1.0 - 2.0 * tail)
+        best = (k, count - 1 - k, coverage)
     return best
 
 

@@ -6,18 +6,20 @@ names, plus what `include` names, with settings for single models and backends b
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from ..models.errors import SuiteError, UnknownNameError, UserError
 from .vocabulary import SCENARIOS, VARIANTS
 
 __all__ = [
+    "Addition",
     "BUILT_IN",
     "BackendSettings",
     "Matrix",
@@ -31,12 +33,29 @@ __all__ = [
 
 BUILT_IN = ("quick",)
 
+MAX_THREADS = 1024
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?")
+_ASSIGNMENT = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[^=#"'])+?)\s*=""")
+
+
+def _threads(value: object) -> object:
+    """One message for both branches of the union below."""
+    if value == "all" or (type(value) is int and 1 <= value <= MAX_THREADS):
+        return value
+    raise ValueError(f'{value!r} is no whole number from 1 to {MAX_THREADS}, nor "all"')
+
+
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
-Threads = Annotated[int, Field(ge=1, le=1024)] | Literal["all"]
+Threads = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_THREADS)] | Literal["all"],
+    BeforeValidator(_threads),
+]
+Batch = Annotated[int, Field(ge=1, le=65536)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Matrix(_Part):
@@ -47,7 +66,7 @@ class Matrix(_Part):
     backends: Names = ("all",)
     scenarios: Names = ("single-stream",)
     threads: Annotated[tuple[Threads, ...], Field(min_length=1)] = (1,)
-    batch: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=1)] = (1,)
+    batch: Annotated[tuple[Batch, ...], Field(min_length=1)] = (1,)
     devices: Names = ("cpu",)
 
     @field_validator("variants")
@@ -90,7 +109,7 @@ class ModelSettings(_Part):
 
     weights: str | None = None
     """"pretrained", "random" or the path of a weights file."""
-    shapes: dict[str, tuple[Annotated[int, Field(ge=0)], ...]] = Field(default_factory=dict)
+    shapes: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
     """Static shapes for the inputs of an ONNX file with dynamic dimensions."""
 
 
@@ -105,15 +124,39 @@ class BackendSettings(_Part):
 
 
 class Pattern(_Part):
-    """Cells to leave out or to add: those whose axes have the given values."""
+    """Cells to leave out: those whose axes have the given values."""
 
     model: str | None = None
     variant: str | None = None
     backend: str | None = None
     scenario: str | None = None
     threads: Threads | None = None
-    batch: int | None = None
+    batch: Batch | None = None
     device: str | None = None
+
+    @field_validator("variant")
+    @classmethod
+    def _known_variant(cls, name: str | None) -> str | None:
+        return name and _known("variant", (name,), VARIANTS)[0]
+
+    @field_validator("scenario")
+    @classmethod
+    def _known_scenario(cls, name: str | None) -> str | None:
+        return name and _known("scenario", (name,), SCENARIOS)[0]
+
+
+class Addition(Pattern):
+    """One cell to add; axes that are not given take the first value of the matrix."""
+
+    model: str
+    backend: str
+
+    @field_validator("backend")
+    @classmethod
+    def _one_backend(cls, name: str) -> str:
+        if name == "all":
+            raise ValueError("name one backend; `all` belongs into `matrix.backends`")
+        return name
 
 
 class Suite(_Part):
@@ -126,15 +169,7 @@ class Suite(_Part):
     models: dict[str, ModelSettings] = Field(default_factory=dict)
     backends: dict[str, BackendSettings] = Field(default_factory=dict)
     exclude: tuple[Pattern, ...] = ()
-    include: tuple[Pattern, ...] = ()
-
-    @field_validator("include")
-    @classmethod
-    def _names_its_model_and_backend(cls, patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
-        for pattern in patterns:
-            if pattern.model is None or pattern.backend is None:
-                raise ValueError("an entry needs at least `model` and `backend`")
-        return patterns
+    include: tuple[Addition, ...] = ()
 
 
 def load_suite(name: str) -> Suite:
@@ -160,11 +195,13 @@ def parse_suite(text: str, file: str) -> Suite:
     """The suite in *text*; *file* is what errors call it."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         found = re.search(r"line (\d+)", str(error))
         raise SuiteError(file, int(found[1]) if found else None, "TOML", str(error)) from error
+    # By way of JSON, since strict validation takes lists for tuples only from there; a date must not pass for a text.
+    content = json.dumps(data, default=lambda date: {"date": str(date)})
     try:
-        return Suite.model_validate(data)
+        return Suite.model_validate_json(content, strict=True)
     except ValidationError as error:
         raise _explain(error, text, file) from error
 
@@ -179,11 +216,11 @@ def _known(kind: str, names: tuple[str, ...], choices: dict[str, str]) -> tuple[
 def _explain(error: ValidationError, text: str, file: str) -> SuiteError:
     """The first fault, with the line of the deepest key that stands in the text."""
     fault = error.errors(include_url=False)[0]
-    path = [part for part in fault["loc"] if part != "constrained-int"]
+    path = list(fault["loc"])
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         reason = "unknown key; see `bakeoff schema suite` for the known ones"
-    elif fault["type"] != "missing" and not isinstance(fault.get("input"), dict | list):
+    elif fault["type"] not in ("missing", "value_error") and not isinstance(fault.get("input"), dict | list):
         reason = f"{reason} (got {fault.get('input')!r})"
     return SuiteError(file, _line_of(path, text), _dotted(path), reason)
 
@@ -197,22 +234,35 @@ def _dotted(path: list[Any]) -> str:
 
 def _line_of(path: list[Any], text: str) -> int | None:
     """Line (from 1) of the key at *path*; where it does not stand in the text, that of its nearest parent."""
-    keys = [str(part) for part in path if not isinstance(part, int)]
-    indices = [part for part in path if isinstance(part, int)]
-    table: list[str] = []
-    seen = -1
-    best: tuple[int, int] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line)
-        if header and "=" not in line.split("]")[0]:
-            table = [part.strip().strip("\"'") for part in header[2].split(".")]
-            seen = seen + 1 if header[1] == "[[" and table == keys[:1] else seen
-            depth = len(table) if keys[: len(table)] == table else 0
+    table: list[str | int] = []
+    tables_seen: dict[str, int] = {}
+    depth, best = 0, None
+    for number, line in enumerate(text.split("\n"), 1):
+        header, assignment = _HEADER.fullmatch(line), _ASSIGNMENT.match(line)
+        if header and (keys := _keys(header[2])):
+            table = [*keys]
+            if header[1] == "[[":
+                place = tables_seen.get(header[2], 0)
+                tables_seen[header[2]] = place + 1
+                table.append(place)
+            here = table
+        elif assignment:
+            here = [*table, *_keys(assignment[1])]
         else:
-            found = re.match(r"\s*([\w\"'.:/-]+)\s*=", line)
-            here = [*table, *found[1].replace('"', "").replace("'", "").split(".")] if found else []
-            depth = len(here) if here and keys[: len(here)] == here else 0
-        skipped = bool(indices) and keys[:1] in (["exclude"], ["include"]) and seen != indices[0]
-        if depth and not skipped and (best is None or depth > best[0]):
-            best = (depth, number)
-    return best[1] if best else None
+            continue
+        if len(here) > depth and here == path[: len(here)]:
+            depth, best = len(here), number
+    return best
+
+
+def _keys(dotted: str) -> list[str]:
+    """The parts of a dotted key as TOML splits it, quotes and all; nothing if it is no key."""
+    try:
+        inner: Any = tomllib.loads(f"{dotted} = 0")
+    except tomllib.TOMLDecodeError:
+        return []
+    keys = []
+    while isinstance(inner, dict):
+        key, inner = next(iter(inner.items()))
+        keys.append(key)
+    return keys

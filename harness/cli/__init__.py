@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -67,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("bakeoff: interrupted", err=True)
         code = 130
-    except BrokenPipeError:
-        # The reader of our output went away (`bakeoff show | head`); there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except SystemExit as leaving:
+        # Click ends with 1 when the reader of our output went away (`bakeoff show | head`), but nothing has failed.
+        code = 0 if isinstance(leaving.__context__, BrokenPipeError) else leaving.code
     sys.exit(code or 0)

@@ -6,7 +6,7 @@ import json
 
 import click
 
-__all__ = ["schema"]
+__all__ = ["schema", "suite_schema"]
 
 
 @click.command()
@@ -16,9 +16,13 @@ def schema(what: str) -> None:
     if what == "run":
         from ...reports.results import Run
 
-        content = Run.model_json_schema()
+        click.echo(json.dumps(Run.model_json_schema(), indent=2, sort_keys=True))
     else:
-        from ..suite import Suite
+        click.echo(suite_schema())
 
-        content = Suite.model_json_schema()
-    click.echo(json.dumps(content, indent=2, sort_keys=True))
+
+def suite_schema() -> str:
+    """The JSON Schema of a suite file; it ships as `harness/schema/suite.schema.json`."""
+    from ..suite import Suite
+
+    return json.dumps(Suite.model_json_schema(), indent=2, sort_keys=True)
