@@ -1,0 +1,211 @@
+"""bakeoff's own bars, printed as ratios. Run it on a quiet machine: `tox -e bench`, or `tox -e bench -- NAME...`.
+
+Each bar prints what was measured beside what is wanted; the exit code is 1 if one was missed. Figures of different
+processes are always taken in turn, never one after the other.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from bakeoff.harness.cores import choose_cores, usable_cores
+from bakeoff.harness.hostlock import hold_host
+from bakeoff.harness.live import LiveCell
+from bakeoff.harness.timing import Rotation, run_block
+
+sys.path.insert(0, str(Path(__file__).parent))
+from journeys import default_run, killed_runs
+from lab import BareLoop, Bench, alternate, bench
+
+ROUNDS = 60
+BACKENDS = ("eager", "onnxruntime", "openvino", "inductor", "litert")
+
+
+def say(bar: str, value: float, wanted: str, met: bool) -> bool:
+    """Print one line of the result."""
+    print(f"{'met   ' if met else 'MISSED'}  {bar}: {value:.4g} (wanted: {wanted})", flush=True)
+    return met
+
+
+def block_of(cell: LiveCell) -> Callable[[], list[int]]:
+    """One block of a live cell, as nanoseconds."""
+
+    def take() -> list[int]:
+        cell.take_block()
+        return cell.blocks_ns[-1]
+
+    return take
+
+
+def bare() -> bool:
+    """Cell median against a bare hand-written loop of the same runtime in the same process layout: within 1%."""
+    met = True
+    with bench("mobilenet_v2", ("onnxruntime", "openvino"), (1, 2)) as made:
+        for runtime in ("onnxruntime", "openvino"):
+            for threads in (1, 2):
+                ratio, spread = _against(made, runtime, runtime, threads)
+                met &= say(
+                    f"cell over bare {runtime} loop, {threads} threads (±{spread:.4f})",
+                    ratio,
+                    "0.99-1.01",
+                    abs(ratio - 1) <= 0.01,
+                )
+    return met
+
+
+def _against(made: Bench, backend: str, runtime: str, threads: int) -> tuple[float, float]:
+    """Median over rounds of the ratio cell / bare loop, and the half width of its 95% interval."""
+    with ExitStack() as stack:
+        cell = made.load(backend, threads, stack)
+        loop = BareLoop(runtime, made, threads, stack)
+        ratios = alternate(block_of(cell), lambda: loop.take(cell.calls), ROUNDS)
+    spread = 1.96 * 1.2533 * statistics.stdev(ratios) / len(ratios) ** 0.5
+    return statistics.median(ratios), spread
+
+
+def overhead() -> bool:
+    """What the harness adds to each call: a session that does nothing, under the same clock."""
+    output = [np.zeros(10, dtype=np.float32)]
+    rotation = Rotation([(np.zeros((1, 3, 224, 224), dtype=np.float32),) for _ in range(4)])
+    times = run_block(lambda _feeds: output, rotation, 20_000, frozenset({0})).times_ns
+    median_us = statistics.median(times) / 1e3
+    return say("harness overhead in each sample, us", median_us, "under 5", median_us < 5)
+
+
+def group() -> bool:
+    """A 2-thread cell in a group of five against the same cell alone: within 3%."""
+    met = True
+    threads = len(usable_cores())
+    with bench("mobilenet_v2", BACKENDS, (threads,)) as made:
+        for backend in BACKENDS:
+            ratio = _group_over_alone(made, backend, threads)
+            met &= say(
+                f"{backend} in a group of five over alone, {threads} threads",
+                ratio,
+                "0.97-1.03",
+                abs(ratio - 1) <= 0.03,
+            )
+    return met
+
+
+def _group_over_alone(made: Bench, backend: str, threads: int) -> float:
+    """Both in turn: stretches with four stopped workers taking their blocks in between, and stretches without."""
+    with ExitStack() as stack:
+        cells = {name: made.load(name, threads, stack) for name in BACKENDS}
+        own, others = cells[backend], [cell for name, cell in cells.items() if name != backend]
+        grouped: list[float] = []
+        alone: list[float] = []
+        for _ in range(12):
+            for _ in range(3):
+                for other in others:
+                    other.take_block()
+                grouped.append(float(np.median(block_of(own)())))
+            block_of(own)()
+            alone.extend(float(np.median(block_of(own)())) for _ in range(3))
+    return statistics.median(grouped) / statistics.median(alone)
+
+
+def vendors() -> bool:
+    """ORT as onnxruntime_perf_test runs it, OpenVINO by benchmark_app: same file, threads, interleaved, within 3%."""
+    met = True
+    with bench("mobilenet_v2", ("onnxruntime", "openvino"), (1, 2)) as made:
+        for threads in (1, 2):
+            ratio, _ = _against(made, "onnxruntime", "onnxruntime-binding", threads)
+            met &= say(
+                f"onnxruntime over a perf_test-like loop, {threads} threads", ratio, "0.97-1.03", abs(ratio - 1) <= 0.03
+            )
+            ratio = _against_benchmark_app(made, threads)
+            met &= say(f"openvino over benchmark_app, {threads} threads", ratio, "0.97-1.03", abs(ratio - 1) <= 0.03)
+    return met
+
+
+def _against_benchmark_app(made: Bench, threads: int) -> float:
+    with ExitStack() as stack:
+        cell = made.load("openvino", threads, stack)
+        ratios = []
+        for turn in range(7):
+            ours, theirs = [], 0.0
+            for part in (0, 1) if turn % 2 == 0 else (1, 0):
+                if part == 0:
+                    for _ in range(30):
+                        cell.take_block()
+                        ours.extend(cell.blocks_ns[-1])
+                else:
+                    theirs = _benchmark_app(made, threads)
+            ratios.append(statistics.median(ours) / 1e6 / theirs)
+    return statistics.median(ratios)
+
+
+def _benchmark_app(made: Bench, threads: int) -> float:
+    """Median latency in ms by OpenVINO's own tool."""
+    cores = ",".join(str(core) for core in choose_cores(threads, usable_cores()))
+    command = ["taskset", "-c", cores, str(Path(sys.executable).with_name("benchmark_app"))]
+    command += ["-m", str(made.subject.exported.path), "-d", "CPU", "-api", "sync", "-hint", "none", "-t", "3"]
+    command += ["-nthreads", str(threads), "-nstreams", "1", "-infer_precision", "f32", "-pin", "NO"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.search(r"Median:\s+([\d.]+) ms", done.stdout)
+    if found is None:
+        raise RuntimeError(f"benchmark_app printed no median: {done.stdout[-2000:]}")
+    return float(found[1])
+
+
+def start() -> bool:
+    """Wall time of the commands that must be instant: median of 15 starts each, in turn."""
+    program = str(Path(sys.executable).with_name("bakeoff"))
+    wanted = {("--help",): 0.2, ("list", "models"): 0.5}
+    times: dict[tuple[str, ...], list[float]] = {words: [] for words in wanted}
+    for _ in range(15):
+        for words, taken in times.items():
+            begin = time.perf_counter()
+            subprocess.run([program, *words], check=True, capture_output=True)
+            taken.append(time.perf_counter() - begin)
+    return all(
+        [
+            say(
+                f"bakeoff {' '.join(words)}, s",
+                statistics.median(times[words]),
+                f"under {limit}",
+                statistics.median(times[words]) < limit,
+            )
+            for words, limit in wanted.items()
+        ]
+    )
+
+
+BARS: dict[str, Callable[[], bool]] = {
+    "start": start,
+    "overhead": overhead,
+    "bare": bare,
+    "group": group,
+    "vendors": vendors,
+    "killed": lambda: killed_runs(say, kills=20),
+    "default": lambda: default_run(say),
+}
+_LOCKED = ("bare", "group", "vendors", "overhead")
+
+
+def main(names: Sequence[str]) -> int:
+    unknown = [name for name in names if name not in BARS]
+    if unknown:
+        print(f"no such bar: {unknown[0]!r}; known: {', '.join(BARS)}")
+        return 2
+    met = True
+    for name in names or BARS:
+        if name in _LOCKED:
+            with hold_host(print):
+                met &= BARS[name]()
+        else:
+            met &= BARS[name]()
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
