@@ -8,6 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test may pass or fail by the wall clock.
+settings.register_profile("bakeoff", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bakeoff")
 
 _PROJECT = Path(__file__).parent / "thirdparty"
 

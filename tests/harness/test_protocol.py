@@ -6,11 +6,10 @@ import json
 from multiprocessing.connection import Pipe
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bakeoff.harness.protocol import decode_error, encode_error, receive, send
 from bakeoff.models.errors import CellError, MismatchError, StageError, UnsupportedError, WorkerError
+from hypothesis import given
+from hypothesis import strategies as st
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(),

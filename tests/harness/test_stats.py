@@ -8,11 +8,10 @@ from random import Random
 
 import numpy as np
 import pytest
+from bakeoff.harness.stats import CONFIDENCE, aa_floor, median_interval, order_ranks, summarize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-from bakeoff.harness.stats import CONFIDENCE, aa_floor, median_interval, order_ranks, summarize
 
 Blocks = NDArray[np.float64]
 """One row for each block, one column for each call."""

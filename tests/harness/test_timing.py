@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bakeoff.backends.base import Array
 from bakeoff.harness import timing
 from bakeoff.harness.timing import Rotation, WarmUp, run_block, warm_up
+from hypothesis import given
+from hypothesis import strategies as st
 
 MS = 1_000_000
 
