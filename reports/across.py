@@ -69,7 +69,7 @@ def _keys(view: RunView, comparison: Comparison) -> list[_Key]:
 
 
 def across(views: Sequence[RunView]) -> tuple[Across, ...]:
-    """All comparisons that two or more of *views* share, by variant; thread counts match as number or as "all cores"."""
+    """All comparisons that two or more of *views* share; thread counts match as number or as "all cores"."""
     found: dict[_Key, dict[int, Comparison]] = {}
     for number, view in enumerate(views):
         for comparison in view.comparisons:

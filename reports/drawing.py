@@ -1,22 +1,21 @@
-"""What all charts share: the house's look, row labels with their marks, and the stretch of an axis.
+"""What all charts share: the house's look, labels with their marks, and the static drawing.
 
-Colours are CSS variables (`var(--b0)`, `var(--ink)`), so that one drawing follows the page's theme. Every chart has
-a fixed total width in its static form; the page lets the live form fill its box.
+Specs are plain Vega-Lite, each on its own: nested concatenations can come out empty without an error, and building
+them through a validating wrapper takes longer than drawing them (the tests validate them instead). Colours are CSS
+variables (`var(--b0)`, `var(--ink)`), so that one drawing follows the page's theme. Every chart has a fixed total
+width in its static form; the page lets the live form fill its box.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .palette import Style
 from .views import CellView
 
-if TYPE_CHECKING:
-    import altair as alt
-
-__all__ = ["FONT", "WIDTH", "Chart", "Styles", "chart_label", "colour_scale", "finished", "mark_notes", "svg"]
+__all__ = ["FONT", "WIDTH", "Chart", "Spec", "Styles", "chart_label", "finished", "mark_notes", "svg", "tooltip"]
 
 WIDTH = 460
 """Total width of a static chart in pixels, labels included."""
@@ -26,7 +25,27 @@ FONT = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SHORT = 13
 """Marks with longer labels are spelled out under the chart only."""
 
+_TEXT = {"labelColor": "var(--muted)", "titleColor": "var(--muted)", "labelFontSize": 12, "titleFontSize": 12}
+
+_CONFIG = {
+    "background": "transparent",
+    "font": FONT,
+    "text": {"color": "var(--ink)", "fontSize": 12},
+    "view": {"stroke": None},
+    "axis": {
+        **_TEXT,
+        "titleFontWeight": "normal",
+        "gridColor": "var(--line)",
+        "domainColor": "var(--line)",
+        "tickColor": "var(--line)",
+        "labelLimit": 200,
+    },
+    "axisY": {"labelColor": "var(--ink)", "domain": False, "ticks": False, "labelPadding": 8},
+    "legend": {**_TEXT, "labelColor": "var(--ink)", "orient": "bottom", "columns": 3, "labelLimit": 150},
+}
+
 Styles = Mapping[str, Style]
+Spec = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +55,7 @@ class Chart:
     title: str
     description: str
     """What the drawing shows, for those who do not see it."""
-    spec: dict[str, Any]
+    spec: Spec
     notes: tuple[str, ...] = ()
 
 
@@ -49,45 +68,41 @@ def chart_label(view: CellView) -> str:
     return f"{view.label} ({' '.join([*short, *star])})"
 
 
-def mark_notes(named: Iterable[tuple[str, CellView]]) -> tuple[str, ...]:
-    """One line that spells out every mark: "Marks: tvm: untuned, not converged; ...". *named* pairs words with cells."""
-    listing = [f"{name}: {view.mark_words}" for name, view in named if view.marks]
+def mark_notes(views: Iterable[CellView]) -> tuple[str, ...]:
+    """One line that spells out every mark: "Marks: tvm: untuned, not converged; ...".
+
+    A backend whose cells all carry the same marks is named once; else its marked cells are named by variant.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for view in views:
+        found.setdefault(view.label, {}).setdefault(view.mark_words, []).append(view.cell.variant)
+    listing = []
+    for label, groups in found.items():
+        for marks, variants in groups.items():
+            where = f" ({', '.join(variants)})" if len(groups) > 1 else ""
+            if marks:
+                listing.append(f"{label}{where}: {marks}")
     return (f"Marks: {'; '.join(listing)}.",) if listing else ()
 
 
-def finished(chart: alt.LayerChart | alt.Chart, description: str, height: int) -> dict[str, Any]:
-    """The spec of *chart* with the house's look, *height* pixels of plot."""
-    fit = {"type": "fit-x", "contains": "padding"}
-    spec: dict[str, Any] = chart.properties(
-        width=WIDTH,
-        height=height,
-        description=description,
-        autosize=fit,
-        padding={"left": 0, "right": 2, "top": 4, "bottom": 0},
-    ).to_dict()
-    text = {"labelColor": "var(--muted)", "titleColor": "var(--muted)", "labelFontSize": 12, "titleFontSize": 12}
-    spec["config"] = {
-        "background": "transparent",
-        "font": FONT,
-        "text": {"color": "var(--ink)", "fontSize": 12},
-        "view": {"stroke": None},
-        "axis": {
-            **text,
-            "titleFontWeight": "normal",
-            "gridColor": "var(--line)",
-            "domainColor": "var(--line)",
-            "tickColor": "var(--line)",
-            "labelLimit": 200,
-        },
-        "axisY": {"labelColor": "var(--ink)", "domain": False, "ticks": False, "labelPadding": 8},
-        "legend": {**text, "labelColor": "var(--ink)", "orient": "bottom", "columns": 3, "labelLimit": 150},
+def finished(body: Spec, rows: Sequence[Spec], description: str, height: int) -> Spec:
+    """*body* (mark and encoding, or layers) over the data *rows*, with the house's look; *height* pixels of plot."""
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": description,
+        "width": WIDTH,
+        "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "padding": {"left": 0, "right": 2, "top": 4, "bottom": 0},
+        "data": {"values": list(rows)},
+        "config": _CONFIG,
+        **body,
     }
-    return spec
 
 
-def colour_scale(alt: Any, backends: Sequence[str], styles: Styles) -> Any:
-    """Each backend in its own colour."""
-    return alt.Scale(domain=list(backends), range=[styles[name].colour for name in backends])
+def tooltip(**fields: str) -> list[Spec]:
+    """A tooltip channel of words: data field to title."""
+    return [{"field": name, "type": "nominal", "title": title} for name, title in fields.items()]
 
 
 def svg(chart: Chart) -> str:

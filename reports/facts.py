@@ -60,8 +60,8 @@ def target_facts(target: Target) -> tuple[Fact, ...]:
             ("Architecture", cpu.arch),
             ("Cores", _cores(target)),
             ("Instruction sets", ", ".join(cpu.isa)),
-            ("Caches", ", ".join(f"{level} {words.size(count)}" for level, count in cpu.caches.items())),
-            ("Memory", words.size(target.memory_bytes)),
+            ("Caches", ", ".join(f"{level} {words.binary_size(count)}" for level, count in cpu.caches.items())),
+            ("Memory", words.binary_size(target.memory_bytes)),
             ("Operating system", target.os),
             ("Kernel", target.kernel),
             ("Python", target.python),
@@ -131,7 +131,7 @@ def state_facts(state: MachineState) -> tuple[str, ...]:
         shown(state.temperature_c, "{:.0f} °C"),
         shown(state.steal_percent, "{:.1f}%"),
         shown(state.throttled_periods, "{:,}"),
-        words.size(state.memory_available_bytes),
+        words.binary_size(state.memory_available_bytes),
         "; ".join(state.busy_processes) or "none",
     )
 

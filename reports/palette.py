@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Style", "styles"]
+__all__ = ["SHAPES", "Style", "styles"]
+
+SHAPES: Mapping[str, str] = {
+    "circle": "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9Z",
+    "square": "M2 2h8v8H2Z",
+    "diamond": "M6 .8 11.2 6 6 11.2 .8 6Z",
+    "triangle-up": "M6 1.2 11 10.2H1Z",
+    "triangle-down": "M6 10.8 1 1.8H11Z",
+    "triangle-right": "M10.8 6 1.8 11V1Z",
+    "triangle-left": "M1.2 6 10.2 1V11Z",
+    "cross": "M4 1h4v3h3v4H8v3H4V8H1V4h3Z",
+}
+"""SVG path of each Vega point shape in a box of 12 by 12."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ __all__ = ["HEIGHT", "WIDTH", "Span", "Stroke", "span", "stroke"]
 WIDTH = 168
 HEIGHT = 18
 _PAD = 6
+_ARROW = 14
+"""Pixels at the right edge that only arrows use."""
 _OFF_SCALE = 3.0
 """A median more than this many times the fastest is drawn as an arrow at the right edge."""
 
@@ -28,12 +30,12 @@ class Span:
         if self.high <= self.low:
             return WIDTH / 2
         share = (value - self.low) / (self.high - self.low)
-        return round(_PAD + min(1.0, max(0.0, share)) * (WIDTH - 2 * _PAD), 1)
+        return round(_PAD + min(1.0, max(0.0, share)) * (WIDTH - 2 * _PAD - _ARROW), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stroke:
-    """One cell in pixels: the median at *x*, its interval from *low* over *width*; *off* means beyond the right edge."""
+    """One cell in pixels: the median at *x*, its interval from *low* over *width*; *off*: beyond the right edge."""
 
     x: float
     low: float

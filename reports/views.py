@@ -163,6 +163,15 @@ class RunView:
         """The comparisons at *setting*."""
         return tuple(comparison for comparison in self.comparisons if comparison.setting == setting)
 
+    def short_title(self, setting: Setting) -> str:
+        """*setting* in as few words as tell the settings of this run apart; threads are always named."""
+        parts = [words.plural(setting.threads, "thread")]
+        if len({other.batch for other in self.settings}) > 1:
+            parts.append(f"batch {setting.batch}")
+        if len({other.scenario for other in self.settings}) > 1:
+            parts.append(setting.scenario)
+        return ", ".join(parts)
+
     def facts(self, variant: str) -> ModelFacts | None:
         """Where the model of *variant* came from, if the run says."""
         return next((facts for facts in self.run.models if facts.variant == variant), None)

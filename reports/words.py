@@ -7,7 +7,20 @@ from datetime import UTC, datetime
 
 from .intervals import Interval
 
-__all__ = ["MISSING", "interval_ms", "listed", "ms", "percent", "plural", "rate", "seconds", "size", "times", "when"]
+__all__ = [
+    "MISSING",
+    "binary_size",
+    "interval_ms",
+    "listed",
+    "ms",
+    "percent",
+    "plural",
+    "rate",
+    "seconds",
+    "size",
+    "times",
+    "when",
+]
 
 MISSING = "–"  # noqa: RUF001  (an en dash is what a table shows for "not measured")
 
@@ -55,15 +68,21 @@ def size(count: int | None) -> str:
     """Bytes in decimal units (1 MB = 1,000,000 bytes); negative growth keeps its sign."""
     if count is None:
         return MISSING
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(value) < 1000:
-            break
-        value /= 1000
-    else:
-        unit = "TB"
-    decimals = 0 if unit == "B" else min(2, _digits(abs(value)))
+    power = next((power for power in (4, 3, 2, 1) if abs(count) >= 1000**power), 0)
+    unit = ("B", "kB", "MB", "GB", "TB")[power]
+    value = count / 1000**power
+    decimals = min(2, _digits(abs(value))) if power else 0
     return f"{_number(value, decimals)} {unit}"
+
+
+def binary_size(count: int | None) -> str:
+    """Bytes in binary units, as memory and caches are sold: "32 KiB", "22.9 GiB"."""
+    if count is None:
+        return MISSING
+    power = next((power for power in (3, 2, 1) if count >= 1024**power), 0)
+    unit = ("B", "KiB", "MiB", "GiB")[power]
+    value = count / 1024**power
+    return f"{value:,.0f} {unit}" if value == round(value) else f"{value:,.1f} {unit}"
 
 
 def seconds(value: float | None) -> str:

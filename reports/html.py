@@ -1,0 +1,148 @@
+"""The HTML report: one file that needs no network, no JavaScript and no other file.
+
+The page's charts are drawn as SVG when the page is made; where JavaScript runs, the interactive Vega-Lite version is
+mounted over each. All text from runs goes through Jinja2's autoescape; specs go into data blocks as JSON with `<`
+escaped; the one script is allowed by its hash, everything else is forbidden by a Content-Security-Policy.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from . import across, facts, strips, verdicts, words
+from .charts import latency_chart, samples_chart, speed_up_chart
+from .drawing import Chart, Styles, svg
+from .marks import precision_asked
+from .palette import SHAPES, styles
+from .results import Run
+from .views import Comparison, RunView, run_view
+
+__all__ = ["render_html"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    """A chart with its static drawing; *ident* is unique in the page."""
+
+    ident: str
+    chart: Chart
+    svg: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Section:
+    """One run in the page."""
+
+    prefix: str
+    view: RunView
+    title: str
+    speed_ups: tuple[_Drawn, ...]
+    drawings: dict[tuple[str, str], tuple[_Drawn, ...]]
+    """Charts by variant and setting title."""
+
+    def of(self, comparison: Comparison) -> tuple[_Drawn, ...]:
+        """The charts of *comparison*."""
+        return self.drawings[comparison.variant, comparison.setting.title]
+
+
+_IDS = re.compile(r'(\bid="|url\(#)')
+
+
+def _drawn(ident: str, chart: Chart) -> _Drawn:
+    """Draw *chart*; ids inside the SVG get *ident* in front, so that no two drawings of a page share one."""
+    return _Drawn(ident=ident, chart=chart, svg=_IDS.sub(rf"\g<1>{ident}-", svg(chart)))
+
+
+def _section(number: int, view: RunView, looks: Styles) -> _Section:
+    prefix = f"r{number}"
+    gains = [chart for setting in view.settings if (chart := speed_up_chart(view, setting, looks)) is not None]
+    drawings = {}
+    for place, comparison in enumerate(view.comparisons):
+        made = [chart for make in (latency_chart, samples_chart) if (chart := make(comparison, looks)) is not None]
+        drawn = tuple(_drawn(f"{prefix}c{place}v{which}", chart) for which, chart in enumerate(made))
+        drawings[comparison.variant, comparison.setting.title] = drawn
+    return _Section(
+        prefix=prefix,
+        view=view,
+        title=view.run.target.name,
+        speed_ups=tuple(_drawn(f"{prefix}s{place}", chart) for place, chart in enumerate(gains)),
+        drawings=drawings,
+    )
+
+
+def _asset(name: str) -> str:
+    return files("bakeoff.reports").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """Vega and the page's own code as one function, so that no name of the bundle becomes global; safe in a tag."""
+    import vl_convert
+
+    bundle = f"{vl_convert.javascript_bundle()}\n{_asset('page.js')}"
+    safe = re.sub(r"</(?=script)", r"<\\/", bundle, flags=re.IGNORECASE).replace("<!--", r"<\!--")
+    return f"(() => {{\n{safe}\n}})();"
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _json_block(spec: dict[str, Any]) -> str:
+    """JSON for a data block: without `<`, `>` and `&` nothing in it can end the block."""
+    text = json.dumps(spec, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bakeoff.reports", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "words": words,
+        "facts": facts,
+        "strips": strips,
+        "verdicts": verdicts,
+        "shapes": SHAPES,
+        "precision_asked": precision_asked,
+        "json_block": _json_block,
+    }
+    return environment
+
+
+def render_html(runs: Sequence[Run]) -> str:
+    """The whole report on *runs* as one HTML document.
+
+    One run gives a page on its target. Several are put side by side first, then shown one after the other. Raises
+    ValueError for no runs at all.
+    """
+    if not runs:
+        raise ValueError("a report needs at least one run")
+    views = [run_view(run) for run in runs]
+    looks = styles(name for view in views for name in view.backends)
+    sections = [_section(number, view, looks) for number, view in enumerate(views)]
+    script = _script() if any(section.drawings for section in sections) else f"(() => {{{_asset('page.js')}}})();"
+    page = _environment().get_template("page.html.j2")
+    return str(
+        page.render(
+            sections=sections,
+            looks=looks,
+            columns=across.columns(views),
+            across=across.across(views),
+            css=_asset("style.css"),
+            script=script,
+            script_hash=_sha256(script),
+        )
+    )
