@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -77,7 +78,7 @@ class OnnxRuntimeBackend:
     def probe(self) -> Probe:
         """Whether onnxruntime can be imported, and which execution providers its wheel brings."""
         try:
-            import onnxruntime
+            onnxruntime = _onnxruntime()
         except ImportError as error:
             return Probe(available=False, reason=f"onnxruntime cannot be imported: {error}")
         devices = (
@@ -160,9 +161,17 @@ class OnnxRuntimeSession:
         self._session = None
 
 
+def _onnxruntime() -> Any:
+    """The module, without its telemetry: the wheels for Linux report to a server and leave an identity in the home."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when the library is loaded
+    import onnxruntime
+
+    return onnxruntime
+
+
 def _providers() -> dict[str, str]:
     """Device name -> execution provider, of all that the installed wheel brings."""
-    import onnxruntime
+    onnxruntime = _onnxruntime()
 
     present = onnxruntime.get_available_providers()
     return {name.removesuffix("ExecutionProvider").lower(): name for name in present if name != _REMOTE}
@@ -184,7 +193,7 @@ def _chain(device: str) -> list[Any]:
 
 
 def _settings(threads: int) -> Any:
-    import onnxruntime
+    onnxruntime = _onnxruntime()
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
@@ -194,7 +203,7 @@ def _settings(threads: int) -> Any:
 
 
 def _optimize(model: Path, out: Path) -> None:
-    import onnxruntime
+    onnxruntime = _onnxruntime()
 
     settings = _settings(1)
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -232,7 +241,7 @@ def _save_precisions(out: Path) -> None:
 
 
 def _session(request: LoadRequest, spinning: str) -> Any:
-    import onnxruntime
+    onnxruntime = _onnxruntime()
 
     levels = onnxruntime.GraphOptimizationLevel
     settings = _settings(request.threads)
@@ -251,7 +260,7 @@ def _session(request: LoadRequest, spinning: str) -> Any:
 
 
 def _open(model: str, settings: Any, providers: list[Any], stage: str) -> Any:
-    import onnxruntime
+    onnxruntime = _onnxruntime()
 
     try:
         return onnxruntime.InferenceSession(model, settings, providers=providers)

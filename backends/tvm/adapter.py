@@ -114,14 +114,10 @@ class TvmSession:
     """A loaded library. Outputs lie in memory of TVM that stays valid as long as the arrays do."""
 
     def __init__(self, request: LoadRequest) -> None:
-        import tvm
-
         signature = load_signature(request.artifact)
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._facts: dict[str, str] = json.loads((request.artifact / _FACTS).read_text())
-        # Where tvm was imported earlier, the environment variable came too late for its pool.
-        tvm.get_global_func("runtime.config_threadpool")(1, request.threads)
         self._run = pipeline.caller(request.artifact / _LIBRARY)
 
     def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:

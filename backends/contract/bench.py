@@ -1,0 +1,111 @@
+"""Runs a backend in child processes and keeps what came of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..base import Array
+from .nets import NETS, feeds, write_nets
+
+__all__ = ["Workbench"]
+
+_FEED_SETS = 3
+
+
+class Workbench:
+    """One backend, the contract's nets, and the results of what children did with them, each done once.
+
+    *path* is put in front of the children's PYTHONPATH; *timeout_s* is how long one child may take.
+    """
+
+    def __init__(self, backend: str, folder: Path, *, path: Sequence[Path] = (), timeout_s: float = 900) -> None:
+        self.backend = backend
+        self.folder = folder
+        self.models = self._folder("models")
+        self.scratch = self._folder("scratch")
+        self._path = path
+        self._timeout_s = timeout_s
+        self._jobs = 0
+        write_nets(self.models)
+
+    def model(self, net: str) -> Path:
+        """The ONNX file of *net*."""
+        return self.models / f"{net}.onnx"
+
+    def feeds(self, net: str) -> list[list[Array]]:
+        """The sets of inputs that `run` infers, in its order."""
+        return feeds(self.model(net), _FEED_SETS)
+
+    def steps(self, *steps: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Do *steps* (see `child`) one after the other in one fresh process."""
+        self._jobs += 1
+        job = self._folder("jobs") / f"{self._jobs}.json"
+        job.write_text(json.dumps({"backend": self.backend, "steps": steps}, default=str))
+        self.python("-m", f"{__package__}.child", str(job))
+        results: list[dict[str, Any]] = json.loads(job.with_suffix(".result.json").read_text())
+        return results
+
+    def python(self, *arguments: str) -> str:
+        """Run a fresh interpreter in an empty folder and home; its stdout. Fails if it ends with an error."""
+        entries = [*map(str, self._path), *filter(None, [os.environ.get("PYTHONPATH")])]
+        home = {"HOME": str(self._folder("home")), "TMPDIR": str(self._folder("tmp"))}
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.scratch,
+            env={**os.environ, **home, "PYTHONPATH": os.pathsep.join(entries), "PYTHONSAFEPATH": "1"},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=self._timeout_s,
+            check=False,
+        )
+        assert done.returncode == 0, f"child of {self.backend} ended with {done.returncode}:\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def request(self, net: str, *, threads: int = 1) -> dict[str, Any]:
+        """What a step needs to compile *net*, into a folder of its own, or to load it from there."""
+        artifact = self._folder(f"artifacts/{net}-{threads}")
+        return {"model": self.model(net), "artifact": artifact, "threads": threads}
+
+    @functools.cached_property
+    def compiled(self) -> list[dict[str, Any]]:
+        """Results of compiling all `NETS` for one thread, in one process."""
+        return self.steps(*({"do": "compile", **self.request(net)} for net in NETS))
+
+    @functools.cached_property
+    def ran(self) -> dict[str, tuple[dict[str, Any], dict[str, list[Array]]]]:
+        """For each net: what its session said of itself, and its outputs call by call; in another process."""
+        assert self.compiled
+        steps = []
+        for net in NETS:
+            names = {f"{i}/{j}": array for i, items in enumerate(self.feeds(net)) for j, array in enumerate(items)}
+            source = self._folder("feeds") / f"{net}.npz"
+            np.savez(source, **names)  # type: ignore[arg-type]
+            out = self._folder("outputs") / f"{net}.npz"
+            steps.append({"do": "run", "feeds": source, "out": out, **self.request(net)})
+        return {
+            net: (facts, _outputs(step["out"]))
+            for net, step, facts in zip(NETS, steps, self.steps(*steps), strict=True)
+        }
+
+    def _folder(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _outputs(path: Path) -> dict[str, list[Array]]:
+    calls: dict[str, list[Array]] = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            calls.setdefault(name.split("/")[0], []).append(archive[name])
+    return calls

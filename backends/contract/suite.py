@@ -1,0 +1,226 @@
+"""The tests of the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..base import Array
+from .bench import Workbench
+from .nets import NETS, UNSUPPORTED, WIDE, reference
+
+__all__ = ["BackendContract"]
+
+_HEAVY = frozenset(
+    ("ai_edge_litert", "jax", "litert_torch", "onnx", "onnxruntime", "openvino", "torch", "torchvision", "tvm")
+)
+
+_IMPORT = """
+import json, sys
+from bakeoff.backends import registry
+backend = registry.get({name!r})
+facts = {{"name": backend.name, "role": backend.role, "extra": backend.extra}}
+print(json.dumps({{"modules": sorted(sys.modules), **facts}}))
+"""
+
+_REPRODUCE = """
+
+import sys as _sys
+_archive = np.load({feeds!r})
+_run = build({model!r}, 1)
+_outputs = _run([_archive[f"0/{{i}}"] for i in range({inputs})])
+np.savez({out!r}, **{{f"call0/{{i}}": np.asarray(array) for i, array in enumerate(_outputs)}})
+assert not [name for name in _sys.modules if name.split(".")[0] == "bakeoff"]
+"""
+
+
+class BackendContract:
+    """Tests that every adapter has to pass; a subclass gives them the fixture `bench`, a `Workbench`."""
+
+    tolerance = 1e-4
+    """Largest difference from the reference, relative to the reference's largest value. A subclass may narrow it."""
+
+    least_share = 0.1
+    """Share of the CPU time that each of two threads must have burned, at least."""
+
+    def test_module_is_cheap_to_import(self, bench: Workbench) -> None:
+        """Importing the adapter imports no heavy library, so that listing backends is instant."""
+        facts = json.loads(bench.python("-c", _IMPORT.format(name=bench.backend)))
+
+        heavy = {name.split(".")[0] for name in facts["modules"]} & _HEAVY
+        assert not heavy, f"importing the adapter imports {sorted(heavy)}"
+        assert bench.backend == facts["name"], "the backend's name differs from that of its entry point"
+        assert facts["role"] in ("baseline", "compiler")
+        assert facts["extra"], "the backend names no extra that installs it"
+
+    def test_probe_tells_version_and_devices(self, bench: Workbench) -> None:
+        """The probe finds the backend here, with a version, the packages behind it, and a device in lower case."""
+        (probe,) = bench.steps({"do": "probe"})
+
+        assert probe["available"], probe["reason"]
+        assert not probe["reason"]
+        assert probe["version"]
+        assert probe["packages"], "the probe names no package"
+        names = [device["name"] for device in probe["devices"]]
+        assert names, "the probe names no device"
+        assert names == [name.lower() for name in names]
+
+    def test_compile_writes_into_its_folder_only(self, bench: Workbench) -> None:
+        """Compilation leaves files in its folder, and none in the working folder, the home, or beside the model."""
+        models = sorted(bench.models.iterdir())
+        bytes_before = [path.read_bytes() for path in models]
+
+        errors = [result for result in bench.compiled if "error" in result]
+        assert not errors, errors
+        for net in NETS:
+            assert list(bench.request(net)["artifact"].iterdir()), f"nothing was compiled for {net}"
+        assert models == sorted(bench.models.iterdir())
+        assert bytes_before == [path.read_bytes() for path in models]
+        for folder in (bench.scratch, bench.folder / "home"):
+            strays = [path for path in folder.rglob("*") if path.is_file()]
+            assert not strays, f"written outside the artifact's folder: {strays}"
+
+    def test_outputs_are_right(self, bench: Workbench) -> None:
+        """A session loaded in another process infers what the reference does, in the graph's order."""
+        for net in NETS:
+            facts, outputs = _ran(bench, net)
+            for call, feeds in enumerate(bench.feeds(net)):
+                expected = reference(bench.model(net), feeds)
+                self._compare(f"{net}, call {call}", expected, outputs[f"call{call}"])
+            shapes = [tuple(spec["shape"]) for spec in facts["outputs"]]
+            assert shapes == [array.shape for array in outputs["call0"]]
+
+    def test_signature_is_the_graphs(self, bench: Workbench) -> None:
+        """A session names its inputs and outputs as the ONNX graph does, in its order."""
+        facts, _ = _ran(bench, "pair")
+
+        assert [spec["name"] for spec in facts["inputs"]] == ["zebra", "apple"]
+        assert [spec["name"] for spec in facts["outputs"]] == ["yard", "barn"]
+        assert [spec["shape"] for spec in facts["inputs"]] == [[1, 3, 8, 8], [1, 2, 8, 8]]
+        assert {"float32"} == {spec["dtype"] for spec in facts["inputs"] + facts["outputs"]}
+
+    def test_nothing_is_cached_between_inputs(self, bench: Workbench) -> None:
+        """Different inputs give different outputs."""
+        for net in NETS:
+            _, outputs = _ran(bench, net)
+            for first, second in zip(outputs["call0"], outputs["call1"], strict=True):
+                assert not np.array_equal(first, second), f"{net}: two inputs gave one output"
+
+    def test_feeds_are_left_alone_and_may_be_awkward(self, bench: Workbench) -> None:
+        """Inputs are not written to, and may be read-only and unaligned; earlier calls do not matter."""
+        for net in NETS:
+            facts, outputs = _ran(bench, net)
+            assert facts["unchanged"], f"{net}: the input arrays were changed"
+            self._compare(f"{net}, unaligned feeds", outputs["call0"], outputs["awkward"])
+
+    def test_closes_and_loads_again(self, bench: Workbench) -> None:
+        """A closed session leaves the process fit for another one."""
+        for net in NETS:
+            _, outputs = _ran(bench, net)
+            self._compare(f"{net}, loaded again", outputs["call0"], outputs["again"])
+
+    def test_several_inferences_in_flight(self, bench: Workbench) -> None:
+        """Where the session is asynchronous, outputs belong to their handle and stay valid."""
+        for net in NETS:
+            facts, outputs = _ran(bench, net)
+            asynchronous = [name for name in outputs if name.startswith("async")]
+            assert (len(bench.feeds(net)) if facts["async"] else 0) == len(asynchronous)
+            for name in asynchronous:
+                self._compare(f"{net}, {name}", outputs[name.replace("async", "call")], outputs[name])
+
+    def test_executed_tells_how_it_runs(self, bench: Workbench) -> None:
+        """An fp32 model that nobody asked to convert runs in fp32 on the CPU, and says so before and after."""
+        for net in NETS:
+            facts, _ = _ran(bench, net)
+            for executed in (facts["before"], facts["after"]):
+                assert executed["device"] == "cpu"
+                assert executed["precision"] == "fp32"
+                assert executed["threads"] == 1
+
+    def test_threads_are_as_asked(self, bench: Workbench) -> None:
+        """One thread or two: the session says so, and the kernel's CPU times show it.
+
+        The artifact for one thread serves for two if the cache key says that threads are not in it.
+        """
+        requests = [bench.request(WIDE, threads=threads) for threads in (1, 2)]
+        keys = bench.steps(*({"do": "key", **request} for request in requests))
+        baked = keys[0] != keys[1]
+        feeds = _save_feeds(bench, WIDE)
+        for request in requests if baked else requests[:1]:
+            (compiled,) = bench.steps({"do": "compile", **request})
+            assert "error" not in compiled, compiled
+        for threads, request in zip((1, 2), requests if baked else [requests[0]] * 2, strict=True):
+            (result,) = bench.steps({"do": "threads", "feeds": feeds, **request, "threads": threads})
+            assert threads == result["threads"], f"{threads} threads asked, the session says {result['threads']}"
+            busy = [share for share in result["shares"] if share >= self.least_share]
+            assert threads == len(busy), f"{threads} threads asked; shares of the CPU time: {result['shares']}"
+
+    def test_cache_key_is_stable(self, bench: Workbench) -> None:
+        """Two processes agree on the cache key, which is text."""
+        step = {"do": "key", **bench.request("plain")}
+        first, second = bench.steps(step), bench.steps(step)
+
+        assert first == second
+        assert first[0]["key"], "an empty key never notices an upgrade"
+        assert all(isinstance(value, str) for value in first[0]["key"].values())
+
+    def test_what_it_lacks_is_refused(self, bench: Workbench) -> None:
+        """An unknown option, device or operator is refused in words that name it."""
+        request = bench.request("plain")
+        refused = bench.steps(
+            {"do": "compile", **request, "options": {"flavour": "vanilla"}},
+            {"do": "compile", **request, "device": "abacus"},
+            {"do": "compile", **bench.request(UNSUPPORTED)},
+        )
+        for word, result in zip(("flavour", "abacus"), refused[:2], strict=True):
+            assert result.get("error") == "UnsupportedError", f"{word}: {result}"
+            assert word in result["reason"]
+        assert "cpu" in refused[1]["reason"], "the devices that are present are not named"
+        assert refused[2].get("error") in ("UnsupportedError", "StageError"), refused[2]
+        assert "Mystery" in refused[2]["reason"]
+        assert refused[2]["blame"] != "unknown"
+
+    def test_reproducer_runs_alone(self, bench: Workbench) -> None:
+        """The script defines `build`, imports nothing of bakeoff, and infers the same."""
+        (result,) = bench.steps({"do": "reproducer", **bench.request("pair")})
+        script = bench.folder / "reproducer.py"
+        out = bench.folder / "reproduced.npz"
+        feeds = _save_feeds(bench, "pair")
+        values = {"feeds": str(feeds), "model": str(bench.model("pair")), "inputs": 2, "out": str(out)}
+        script.write_text("import numpy as np\n" + result["script"] + _REPRODUCE.format(**values))
+        bench.python(str(script))
+
+        with np.load(out, allow_pickle=False) as archive:
+            outputs = [archive[f"call0/{i}"] for i in range(2)]
+        self._compare("reproducer", reference(bench.model("pair"), bench.feeds("pair")[0]), outputs)
+
+    def _compare(self, what: str, expected: Sequence[Array], observed: Sequence[Array]) -> None:
+        assert len(expected) == len(observed), f"{what}: {len(observed)} outputs instead of {len(expected)}"
+        for index, (wanted, array) in enumerate(zip(expected, observed, strict=True)):
+            where = f"{what}, output {index}"
+            assert wanted.shape == array.shape, f"{where}: shape {array.shape} instead of {wanted.shape}"
+            assert wanted.dtype == array.dtype, f"{where}: dtype {array.dtype} instead of {wanted.dtype}"
+            error = _relative_error(wanted, array)
+            assert error <= self.tolerance, f"{where}: off by {error:.2e} of the largest value"
+
+
+def _relative_error(wanted: Array, array: Array) -> float:
+    expected, observed = wanted.astype(np.float64), array.astype(np.float64)
+    return float(np.abs(expected - observed).max() / np.abs(expected).max())
+
+
+def _ran(bench: Workbench, net: str) -> tuple[dict[str, Any], dict[str, list[Array]]]:
+    facts, outputs = bench.ran[net]
+    assert "error" not in facts, facts
+    return facts, outputs
+
+
+def _save_feeds(bench: Workbench, net: str) -> Path:
+    path = bench.folder / f"{net}-feeds.npz"
+    arrays = {f"{i}/{j}": array for i, items in enumerate(bench.feeds(net)) for j, array in enumerate(items)}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
