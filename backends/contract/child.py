@@ -17,7 +17,7 @@ import numpy as np
 
 from ...models.errors import CellError
 from .. import registry
-from ..base import Array, AsyncSession, Backend, CompileRequest, LoadRequest
+from ..base import Array, AsyncSession, Backend, CompileRequest, LoadRequest, Session
 
 __all__ = ["main"]
 
