@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["graph_inputs", "torch_dtype"]
+__all__ = ["graph_inputs", "onnx_element_type", "torch_dtype"]
 
 _NAMES = {
     "FLOAT": "float32",
@@ -33,6 +33,14 @@ def torch_dtype(element_type: int) -> Any:
     if name not in _NAMES:
         raise ValueError(f"torch has no element type {name}")
     return getattr(torch, _NAMES[name])
+
+
+def onnx_element_type(dtype: Any) -> int:
+    """The reverse of `torch_dtype`."""
+    from onnx import TensorProto
+
+    names = {ours: theirs for theirs, ours in _NAMES.items()}
+    return int(TensorProto.DataType.Value(names[str(dtype).removeprefix("torch.")]))
 
 
 def graph_inputs(model: Path) -> tuple[Any, ...]:

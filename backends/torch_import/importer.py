@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...models.errors import BakeoffError, StageError
+from ...models.errors import BakeoffError, StageError, UnsupportedError
 from . import (
     ops_constant,
     ops_elementwise,
@@ -85,7 +85,7 @@ class _Walk:
         self.constants: dict[str, Tensor] = {}
         self.onnx_names: dict[str, str] = {}
         self.quantized = False
-        self.shapes = Shapes(proto, self.root, self.graph, self.values)
+        self.shapes = Shapes(proto, self.constants)
         # Nodes choose first, so that no input or output of the graph takes a node's name away.
         names = Names(dir(self.root))
         self.module_names = [names.take(node.name or f"{node.op_type}_{node.output[0]}") for node in proto.graph.node]
@@ -119,9 +119,16 @@ class _Walk:
             inputs=tuple(node.input),
             outputs=tuple(node.output),
             constants={i: self.constants[name] for i, name in enumerate(node.input) if name in self.constants},
-            shape_of=self.shapes.of,
+            shape_of=self._shape,
             stage=self.stage,
         )
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        try:
+            return self.shapes.of(name)
+        except KeyError:
+            reason = f"the shape of {name!r} depends on the input data or cannot be inferred"
+            raise UnsupportedError(reason, blame="importer", stage=self.stage) from None
 
     def _import_node(self, node: OnnxNode, name: str) -> None:
         if node.domain or node.op_type not in self.table:
