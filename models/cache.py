@@ -59,7 +59,7 @@ def hash_mapping(mapping: Mapping[str, object]) -> str:
 
 @contextlib.contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn "disk full" and "may not write" under *folder* into a `UserError` that names it."""
+    """Turn "disk full", and "permission denied" below *folder*, into a `UserError` that names it."""
     try:
         yield
     except OSError as error:
@@ -67,7 +67,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise UserError(
                 f"{folder}: the disk is full; free some space, delete this cache folder, or set BAKEOFF_CACHE"
             ) from error
-        if error.errno in _FORBIDDEN:
+        if error.errno in _FORBIDDEN and Path(str(error.filename)).is_relative_to(folder):
             raise UserError(f"{folder}: {error.strerror}; set BAKEOFF_CACHE to a folder you may write to") from error
         raise
 

@@ -6,6 +6,7 @@ crash.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from .wire import decode_error, encode_error
 
 __all__ = ["call", "serve"]
 
+_PR_SET_PDEATHSIG = 1
 _TAIL_CHARACTERS = 2000
 
 
@@ -49,12 +51,14 @@ def call(module: str, request: Mapping[str, Any], *, timeout_s: float, stage: st
 
 
 def serve(work: Callable[[Mapping[str, Any]], dict[str, Any]], argv: list[str]) -> int:
-    """The child's side: read the request named by *argv*, call *work*, leave its result or its `BakeoffError`.
+    """The child's side: read the request in the folder of *argv*, call *work*, leave its result or its `BakeoffError`.
 
     Any other exception ends the process with its traceback in the log. The request names the folder `cache`, for
     the error of a disk that is full.
     """
-    asked, answered = Path(argv[1]), Path(argv[2])
+    scratch = Path(argv[1])
+    _die_with(int(argv[2]))
+    asked, answered = scratch / "request.json", scratch / "result.json"
     request = json.loads(asked.read_text(encoding="utf-8"))
     try:
         with disk_errors(Path(request["cache"])):
@@ -72,7 +76,7 @@ def _run(module: str, scratch: Path, timeout_s: float, stage: str) -> int:
     with (scratch / "child.log").open("wb") as output:
         child = subprocess.Popen(
             # -P: the working folder is not importable, or a folder there could shadow a library.
-            [sys.executable, "-P", "-m", module, str(scratch / "request.json"), str(scratch / "result.json")],
+            [sys.executable, "-P", "-m", module, str(scratch), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -87,6 +91,15 @@ def _run(module: str, scratch: Path, timeout_s: float, stage: str) -> int:
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when *parent* dies, even by SIGKILL: an orphan would burn the cores of the next run. Linux only."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def _ending(code: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from .cache import commit, hash_file, hash_mapping, lookup, publish, staging
 from .child import call
 from .errors import ModelFileError, UserError, WeightsError
-from .spec import ExportedModel, ModelRequest
+from .spec import ExportedModel, ModelRequest, Source
 from .weights import lite_weights_file
 from .wire import decode_input, decode_tensors, encode
 from .zoo import TORCHVISION_WEIGHTS
@@ -25,6 +25,13 @@ from .zoo import TORCHVISION_WEIGHTS
 __all__ = ["export"]
 
 _PACKAGES = ("bakeoff", "numpy", "onnx", "onnxscript", "onnxslim", "timm", "torch", "torchvision")
+_NEEDS: dict[Source, dict[str, str]] = {
+    "torchvision": {"torch": "torch", "onnxscript": "torch", "torchvision": "torch"},
+    "timm": {"torch": "torch", "onnxscript": "torch", "timm": "torch"},
+    "efficientnet_lite": {"torch": "zoo", "onnxscript": "zoo", "efficientnet_lite_pytorch": "zoo"},
+    "module": {"torch": "torch", "onnxscript": "torch"},
+    "onnx": {},
+}
 _CODE = (
     "engine",
     "export_worker",
@@ -46,8 +53,10 @@ def export(request: ModelRequest, cache: Path, *, timeout_s: float = 900.0) -> E
     `StageError` (stage "export") where the exporter fails, crashes, or takes longer than *timeout_s* seconds. Ctrl-C
     ends the export process too and leaves nothing behind.
     """
-    if request.spec.source != "onnx" and importlib.util.find_spec("torch") is None:
-        raise UserError(f"{request.spec.name}: exporting it needs torch: python -m pip install 'bakeoff[torch]'")
+    for package, extra in _NEEDS[request.spec.source].items():
+        if importlib.util.find_spec(package) is None:
+            what = f"{request.spec.name}: exporting it needs {package}"
+            raise UserError(f"{what}; install it with: python -m pip install 'bakeoff[{extra}]'")
     key = None if request.spec.source == "module" else _key(request)
     if key is not None:
         names = _external_names(cache, key)
@@ -65,7 +74,7 @@ def export(request: ModelRequest, cache: Path, *, timeout_s: float = 900.0) -> E
         )
         names = tuple(manifest.get("external", ()))
         if key is None:
-            key = hash_mapping({"onnx": hash_file(made / "model.onnx")})
+            key = hash_mapping({"onnx": manifest["sha256"]})
         else:
             _remember_external(cache, key, names)
         return _read(commit(made, cache, "onnx", _full_key(request, key, names)))
@@ -92,10 +101,9 @@ def _key(request: ModelRequest) -> str:
 def _weights_key(request: ModelRequest) -> str:
     spec = request.spec
     if spec.source == "onnx":
-        path = Path(spec.reference)
-        if not path.is_file():
-            raise ModelFileError(path, "no such file", "check the path")
-        return hash_file(path)
+        if request.weights != "pretrained":
+            raise WeightsError(f"{spec.reference}: an ONNX file holds its own weights; leave --weights out for it")
+        return _hash_given(Path(spec.reference))
     if request.weights == "random":
         return "random"
     if request.weights == "pretrained":
@@ -105,7 +113,16 @@ def _weights_key(request: ModelRequest) -> str:
     path = Path(request.weights)
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; say pretrained, random, or the path of a file")
-    return f"{path.name} {hash_file(path)}"
+    return f"{path.name} {_hash_given(path)}"
+
+
+def _hash_given(path: Path) -> str:
+    if not path.is_file():
+        raise ModelFileError(path, "no such file", "check the path")
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise ModelFileError(path, f"cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def _version(package: str) -> str:
@@ -143,7 +160,7 @@ def _read(entry: Path) -> ExportedModel:
     probe = entry / "probe.npz"
     return ExportedModel(
         path=entry / "model.onnx",
-        sha256=hash_file(entry / "model.onnx"),
+        sha256=manifest["sha256"],
         inputs=decode_tensors(manifest["inputs"]),
         outputs=decode_tensors(manifest["outputs"]),
         provenance=dict(manifest["provenance"]),

@@ -1,4 +1,4 @@
-"""The export process: `python -m bakeoff.models.export_worker REQUEST.json RESULT.json`."""
+"""The export process: `python -m bakeoff.models.export_worker SCRATCH PARENT_PID` (see `child`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .cache import hash_file
 from .child import serve
 from .wire import decode_request
 
@@ -25,6 +26,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
         from .torch_export import export_module
 
         manifest = export_module(asked, out)
+    manifest["sha256"] = hash_file(out / "model.onnx")
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
     return manifest
 

@@ -78,7 +78,10 @@ def _bytes(path: Path) -> bytes:
         raise ModelFileError(path, "is empty", "export or copy it again")
     if size > MAX_BYTES:
         raise ModelFileError(path, "is larger than 2 GB", "bakeoff takes models up to 2 GB")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(path, f"cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def _parse(path: Path, data: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The reference process: `python -m bakeoff.models.reference_worker REQUEST.json RESULT.json`."""
+"""The reference process: `python -m bakeoff.models.reference_worker SCRATCH PARENT_PID` (see `child`)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .graph import MAX_BYTES, infer, name_nodes, simplify, stamp, strip, tensor_
 from .inputs import make_inputs
 from .sources import build_module, input_spec
 from .spec import InputSpec, ModelRequest, TensorSpec
-from .weights import Loaded, load_weights, state_hash
+from .weights import Loaded, load_weights, settle_network, state_hash
 from .wire import encode
 
 __all__ = ["OPSET", "export_module"]
@@ -41,6 +41,7 @@ def export_module(request: ModelRequest, out: Path) -> dict[str, Any]:
     Raises `UserError` and its kin for what the user can mend, `StageError` with blame "exporter" where torch cannot
     export the module.
     """
+    settle_network(request)
     import torch
 
     torch.set_num_threads(1)  # the order of summation, and so the bytes of calibrated weights, must not vary

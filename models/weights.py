@@ -24,7 +24,7 @@ from .random_weights import randomise
 from .spec import ModelRequest, ModelSpec
 from .zoo import TORCHVISION_WEIGHTS
 
-__all__ = ["Loaded", "lite_weights_file", "load_weights", "state_hash"]
+__all__ = ["Loaded", "lite_weights_file", "load_weights", "settle_network", "state_hash"]
 
 _CONNECT_S = 5.0
 _STALL_S = 30.0
@@ -55,6 +55,17 @@ def load_weights(module: Any, request: ModelRequest, calibration: Sequence[Any])
     path = Path(request.weights)
     _fit(module, _read(path), str(path))
     return Loaded(origin=f"file {path.name}", file_sha256=hash_file(path))
+
+
+def settle_network(request: ModelRequest) -> None:
+    """Keep timm's hub from trying for minutes where it cannot be reached. Call it before timm is imported.
+
+    Weights that the hub's own cache holds are still found.
+    """
+    if request.spec.source == "timm" and request.weights == "pretrained":
+        os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(int(_STALL_S)))
+        if _unreachable(_hub()):
+            os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def lite_weights_file(reference: str) -> Path:
@@ -127,19 +138,18 @@ def _torchvision_file(spec: ModelSpec) -> Path:
     )
 
 
+def _hub() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
 def _timm_pretrained(module: Any, spec: ModelSpec) -> Loaded:
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    problem = _unreachable(hub)
-    if problem:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # its cache still serves; its retries would take minutes
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(int(_STALL_S)))
     import timm
 
     try:
         state = timm.create_model(spec.reference, pretrained=True).state_dict()
     # Hub, hash and format errors of several libraries end here; each means that there are no weights.
     except Exception as error:
-        reason = problem or (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = _unreachable(_hub()) or (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
             f"{spec.name}: pretrained weights cannot be had ({reason}); download them once on a machine with network "
             f"and give the .safetensors file with --weights, {_HOW_ELSE}"

@@ -127,12 +127,14 @@ def test_other_disk_errors_pass(tmp_path):
     """Errors that are not about space or permission keep their class."""
     with pytest.raises(FileNotFoundError), disk_errors(tmp_path):
         (tmp_path / "missing").read_text()
+    with pytest.raises(PermissionError), disk_errors(tmp_path):
+        raise PermissionError(13, "Permission denied", "/elsewhere/model.onnx")
 
 
 def test_a_cache_that_cannot_be_made_is_a_user_error(tmp_path):
     """A cache below something that may not be written names the variable that moves it."""
     with pytest.raises(UserError, match="BAKEOFF_CACHE"), disk_errors(tmp_path):
-        raise PermissionError(13, "Permission denied")
+        raise PermissionError(13, "Permission denied", str(tmp_path / "onnx"))
 
 
 def test_commit_keeps_an_intact_entry(tmp_path):
