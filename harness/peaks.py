@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -31,6 +32,8 @@ WINDOWS = 3
 WINDOW_S = 0.12
 START_DELAY_S = 0.01
 """Time for all processes to read the request before their common start."""
+LIMIT_S = 60.0
+"""A process that has not done all within this time is killed, and nothing is measured."""
 COPY_CACHES = 4
 """A copied array is this many times as large as the last-level cache, so that memory is measured."""
 COPY_BYTES = (16 * 2**20, 256 * 2**20)
@@ -106,11 +109,15 @@ class _PeaksWorker:
             text=True,
             env={**os.environ, **threads, "PYTHONSAFEPATH": "1"},
         )
+        self._deadline = threading.Timer(LIMIT_S, self._process.kill)
+        self._deadline.daemon = True
+        self._deadline.start()
 
     def __enter__(self) -> _PeaksWorker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._deadline.cancel()
         self._process.kill()
         self._process.communicate()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,15 +174,18 @@ def _make_folder(url: URL) -> None:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     # The driver shall leave transactions to _begin_sqlite, so that changes of the schema are part of them too.
     connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        with closing(connection.cursor()) as cursor:
+            for pragma in (
+                f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "foreign_keys=ON",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()  # SQLAlchemy forgets a connection whose set-up failed
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:

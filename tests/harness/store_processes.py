@@ -14,6 +14,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bakeoff.harness.store import Store
@@ -46,7 +47,7 @@ def together(works: list[Callable[[], None]]) -> None:
         os.read(wait, 1)
         work()
 
-    pids = [fork(lambda work=work: delayed(work)) for work in works]
+    pids = [fork(partial(delayed, work)) for work in works]
     os.close(begin)
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
     if any(codes):
@@ -87,7 +88,7 @@ def main(mode: str, path: str, number: int, *more: str) -> None:
     if mode == "open":
         together([lambda: print(len(Store.open(path).list_runs()))] * number)
     elif mode == "write":
-        together([lambda i=i: add_cells(path, str(i), int(more[0])) for i in range(number)])
+        together([partial(add_cells, path, str(i), int(more[0])) for i in range(number)])
     elif mode == "kill":
         for turn in range(number):
             killed_writer(path, turn)
