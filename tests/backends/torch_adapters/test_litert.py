@@ -1,0 +1,104 @@
+"""LiteRT as a backend."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bakeoff.backends.base import CompileRequest, LoadRequest
+from bakeoff.backends.litert import LiteRtBackend
+from bakeoff.models.errors import StageError, UnsupportedError
+
+_COMPILE = """
+import sys
+from pathlib import Path
+from bakeoff.backends.base import CompileRequest
+from bakeoff.backends.litert import LiteRtBackend
+
+for model, out in zip(sys.argv[1::2], sys.argv[2::2]):
+    Path(out).mkdir()
+    LiteRtBackend().compile(CompileRequest(model=Path(model), out=Path(out)))
+"""
+
+
+@pytest.mark.slow
+def test_infers(
+    tmp_path: Path, convolution: Path, two_ways: Path, in_fresh_process: Any, expected: Any, same: Any
+) -> None:
+    """Converted without a word on stdout; a fresh process loads the artifact without torch, in the ONNX layout."""
+    nets = {"one": convolution, "two": two_ways}
+    arguments = [str(part) for name, model in nets.items() for part in (model, tmp_path / name)]
+    done = subprocess.run([sys.executable, "-c", _COMPILE, *arguments], capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stdout), done.stderr
+
+    for name, model in nets.items():
+        outputs, facts = in_fresh_process("litert", model, tmp_path / name, threads=2)
+        same(expected(model), outputs)
+        assert facts["same"]
+        assert not {"torch", "onnx", "litert_torch", "tensorflow", "jax"} & set(facts["modules"])
+        assert 2 == facts["threads"]
+        assert (["1 x ARG_MAX in LiteRT's own kernel"] if name == "two" else []) == [
+            fallback for fallback in facts["fallbacks"] if "CAST" not in fallback
+        ]
+
+
+@pytest.mark.slow
+def test_reproducer(tmp_path: Path, convolution: Path, expected: Any, feeds: Any) -> None:
+    """The reproducer runs by itself and gives the same values."""
+    source = LiteRtBackend().reproducer(CompileRequest(model=convolution, out=tmp_path))
+    script = source + (
+        "\nimport sys\nstored = np.load(sys.argv[2])\n"
+        "outputs = build(sys.argv[1], 1)([stored['feed']])\n"
+        "assert np.abs(outputs[0] - stored['expected']).max() < 1e-4, outputs\n"
+    )
+    import numpy as np
+
+    np.savez(tmp_path / "io.npz", feed=feeds(convolution)[0], expected=expected(convolution)[0])
+    command = [sys.executable, "-c", script, str(convolution), str(tmp_path / "io.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert 0 == done.returncode, done.stderr
+
+
+def test_probe_names_what_matters() -> None:
+    """It is available, with the versions of the runtime and of the converter."""
+    probe = LiteRtBackend().probe()
+
+    assert probe.available
+    assert {"ai-edge-litert", "litert-torch"} <= set(probe.packages)
+    assert ["cpu"] == [device.name for device in probe.devices]
+
+
+def test_threads_share_an_artifact(convolution: Path) -> None:
+    """Threads are set at load: they do not enter the key."""
+    backend = LiteRtBackend()
+    requests = [CompileRequest(model=convolution, out=convolution.parent, threads=n) for n in (1, 2)]
+
+    assert backend.cache_key(requests[0]) == backend.cache_key(requests[1])
+
+
+def test_a_damaged_artifact(tmp_path: Path) -> None:
+    """A file that is no model fails to load, and is said to."""
+    (tmp_path / "model.tflite").write_bytes(b"nothing")
+    (tmp_path / "signature.json").write_text('{"inputs": [], "outputs": []}')
+
+    with pytest.raises(StageError) as caught:
+        LiteRtBackend().load(LoadRequest(artifact=tmp_path))
+
+    assert "load" == caught.value.stage
+
+
+@pytest.mark.parametrize("settings", [{"options": {"x": "1"}}, {"device": "gpu"}], ids=str)
+def test_unknown_settings_are_refused(settings: dict[str, Any], tmp_path: Path, convolution: Path) -> None:
+    """There are no options, and one device."""
+    with pytest.raises(UnsupportedError, match=r"known options: none|present: cpu"):
+        LiteRtBackend().compile(CompileRequest(model=convolution, out=tmp_path, **settings))
+
+
+def test_an_operator_that_is_lacking_is_named(tmp_path: Path, lacking: Path) -> None:
+    """What cannot be imported is unsupported, by name, before the converter is even imported."""
+    with pytest.raises(UnsupportedError, match=r"Det .*the_det"):
+        LiteRtBackend().compile(CompileRequest(model=lacking, out=tmp_path))
