@@ -99,18 +99,22 @@ class OnnxRuntimeBackend:
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Write the optimized graph (on other devices than "cpu" the plain one) and its signature."""
         _check(request)
-        save_signature(request.out, read_signature(request.model))
+        signature = read_signature(request.model)
         if request.device == "cpu":
             _optimize(request.model, request.out)
         else:
             _copy(request.model, request.out)
         _save_precisions(request.out)
+        save_signature(request.out, signature)
         return ()
 
     def load(self, request: LoadRequest) -> OnnxRuntimeSession:
         """Make a session of the artifact."""
         options = _check(request)
-        return OnnxRuntimeSession(request, spinning=options["intra_op_spinning"])
+        try:
+            return OnnxRuntimeSession(request, spinning=options["intra_op_spinning"])
+        except (OSError, ValueError) as error:
+            raise StageError(f"the artifact cannot be read: {error}", blame="harness", stage="load") from error
 
     def reproducer(self, request: CompileRequest) -> str:
         """One session from the ONNX file, with all optimizations."""

@@ -15,7 +15,7 @@ from .base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
 from .host import isa, package_versions
 from .options import check_device, read_options
 from .precision import precision_name
-from .signature import load_signature, read_signature, save_signature
+from .signature import Signature, load_signature, read_signature, save_signature
 
 __all__ = ["OpenVinoBackend", "OpenVinoSession"]
 
@@ -90,7 +90,7 @@ class OpenVinoBackend:
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Write the blob and the signature."""
         options = _check(request)
-        save_signature(request.out, read_signature(request.model))
+        signature = read_signature(request.model)
         core = _openvino().Core()
         try:
             model = core.read_model(request.model)
@@ -102,17 +102,19 @@ class OpenVinoBackend:
         except Exception as error:
             raise _failed(error, "compiler", "compile") from error
         (request.out / _BLOB).write_bytes(blob if isinstance(blob, bytes) else blob.getvalue())
+        save_signature(request.out, signature)
         return ()
 
     def load(self, request: LoadRequest) -> OpenVinoSession:
         """Import the blob."""
         options = _check(request)
-        blob = (request.artifact / _BLOB).read_bytes()
+        signature = load_signature(request.artifact)
         try:
+            blob = (request.artifact / _BLOB).read_bytes()
             compiled = _openvino().Core().import_model(blob, request.device.upper(), _config(request, options))
         except Exception as error:
             raise _failed(error, "runtime", "load") from error
-        return OpenVinoSession(compiled, request)
+        return OpenVinoSession(compiled, signature)
 
     def reproducer(self, request: CompileRequest) -> str:
         """The model compiled in the process, without the blob."""
@@ -126,8 +128,7 @@ class OpenVinoBackend:
 class OpenVinoSession:
     """A compiled model with one request for `infer`, whose outputs the next call overwrites, and more for `submit`."""
 
-    def __init__(self, compiled: Any, request: LoadRequest) -> None:
-        signature = load_signature(request.artifact)
+    def __init__(self, compiled: Any, signature: Signature) -> None:
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._compiled = compiled

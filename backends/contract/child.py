@@ -53,7 +53,7 @@ def _compile(backend: Backend, step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reproducer(backend: Backend, step: dict[str, Any]) -> dict[str, Any]:
-    return {"script": backend.reproducer(_compile_request(step))}
+    return {"script": backend.reproducer(_compile_request(step)), "adapter": type(backend).__module__}
 
 
 def _run(backend: Backend, step: dict[str, Any]) -> dict[str, Any]:
