@@ -52,8 +52,10 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
     Without arguments it takes the built-in quick suite. Each finished cell is kept at once: after an interruption,
     the same command with --resume goes on where it stopped.
     """
+    from rich.console import Console
+
     from ...models.cache import default_cache
-    from ...reports.terminal import print_run
+    from ...reports.terminal import run_report
     from ...reports.write import write_report
     from ..folders import data_folder
     from ..launch import Launch, launch
@@ -83,7 +85,7 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
         click.echo(f"what was finished is kept; go on with: {command} --resume", err=True)
         raise
     written = write_report([result], out)
-    print_run(result)
+    Console().print(run_report(result))
     for path in written:
         click.echo(f"wrote {path}")
     if any(cell.status in ("failed", "mismatch") for cell in result.cells):

@@ -22,6 +22,8 @@ def show(run_id: str, as_json: bool, store_url: str | None) -> None:
     if as_json:
         click.echo(found.model_dump_json(indent=2))
         return
-    from ...reports.terminal import print_run
+    from rich.console import Console
 
-    print_run(found)
+    from ...reports.terminal import run_report
+
+    Console().print(run_report(found))

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ...reports.results import Target
 
 __all__ = ["target"]
 
@@ -17,7 +22,6 @@ def target(as_json: bool, remeasure: bool) -> None:
     """Describe this machine as a hardware target, with its measured fp32 and memory rates."""
     from ...backends import registry
     from ...backends.base import Probe
-    from ...reports.terminal import print_target
     from ..advisers import Advisers
     from ..cores import usable_cores
     from ..hostlock import hold_host
@@ -39,4 +43,33 @@ def target(as_json: bool, remeasure: bool) -> None:
     if as_json:
         click.echo(described.model_dump_json(indent=2))
     else:
-        print_target(described)
+        for name, value in _facts(described):
+            click.echo(f"{name:<22}{value}")
+
+
+def _facts(target: Target) -> Iterator[tuple[str, str]]:
+    cpu = target.cpu
+    yield "id", target.id
+    yield "name", target.name
+    yield "processor", f"{cpu.model} ({cpu.arch})"
+    yield "features", " ".join(cpu.isa) or "none that matter here"
+    yield "cores", f"{cpu.usable_cores} usable of {cpu.logical_cores} ({cpu.physical_cores or 'unknown'} physical)"
+    yield "caches", ", ".join(f"{level} {size // 1024} KiB" for level, size in cpu.caches.items()) or "unknown"
+    yield "memory", f"{target.memory_bytes / 2**30:.1f} GiB"
+    yield "system", f"{target.os}, kernel {target.kernel}"
+    for name, value in target.container.items():
+        yield name.replace("_", " "), value
+    for accelerator in target.accelerators:
+        yield accelerator.kind, f"{accelerator.name} (seen by {accelerator.seen_by})"
+    if target.peaks is not None:
+        peaks = target.peaks
+        yield "fp32 GEMM", _rates(peaks.gemm_fp32_single_core_gflops, peaks.gemm_fp32_all_cores_gflops, "GFLOP/s")
+        yield (
+            "memory copy",
+            _rates(peaks.copy_bandwidth_single_core_gbytes_s, peaks.copy_bandwidth_all_cores_gbytes_s, "GB/s"),
+        )
+
+
+def _rates(one: float | None, every: float | None, unit: str) -> str:
+    shown = [f"{rate:.1f} {unit} on {words}" for rate, words in ((one, "one core"), (every, "all")) if rate is not None]
+    return ", ".join(shown) or "not measured"

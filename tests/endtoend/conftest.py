@@ -62,18 +62,24 @@ class Sandbox:
         return name
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What may be kept from test to test: artifacts by their content, and the measured peaks of this machine."""
+    return tmp_path_factory.mktemp("shared")
+
+
 @pytest.fixture
-def sandbox(tmp_path: Path, thirdparty: Path) -> Sandbox:
+def sandbox(tmp_path: Path, shared: Path, thirdparty: Path) -> Sandbox:
     """The `bakeoff` command with the third-party backend `numpy_reference` installed beside the built-in ones."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     environment = {
         **os.environ,
         "HOME": str(tmp_path),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_CACHE_HOME": str(shared / "cache"),
+        "XDG_DATA_HOME": str(shared / "data"),
         "TMPDIR": str(temporary),
-        "BAKEOFF_CACHE": str(tmp_path / "artifacts"),
+        "BAKEOFF_CACHE": str(shared / "artifacts"),
         "BAKEOFF_STORE": str(tmp_path / "store.sqlite3"),
     }
     return Sandbox(home=tmp_path, environment=environment)

@@ -145,11 +145,12 @@ def test_a_killed_run_is_resumed_and_measures_nothing_twice(sandbox: Any, tiny_o
         while process.poll() is None and len(before) < wanted:
             before = _cells(sandbox)
             time.sleep(0.05)
-        if process.poll() is not None:
-            break
+        ended = process.poll() is not None
         process.kill()
         process.communicate()
         assert not _workers_of(process.pid)
+        if ended:
+            break
     sandbox.run(*words, "--resume")
     run = sandbox.show()
     after = {cell["key"]: cell for cell in run["cells"]}
