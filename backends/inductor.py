@@ -42,14 +42,13 @@ def build(model: str, threads: int):
     if imported.quantized:
         import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # registers the int8 fusions
     module = imported.module.to({device!r})
-    folder = tempfile.TemporaryDirectory()
     examples = tuple(tensor.to({device!r}) for tensor in graph_inputs(Path(model)))
-    with torch.no_grad():
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         program = torch.export.export(module, examples)
         package = torch._inductor.aoti_compile_and_package(
-            program, package_path=folder.name + "/model.pt2", inductor_configs={configs!r}
+            program, package_path=folder + "/model.pt2", inductor_configs={configs!r}
         )
-    loader = torch._C._aoti.AOTIModelPackageLoader(package, "model", False, 1, -1)
+        loader = torch._C._aoti.AOTIModelPackageLoader(package, "model", False, 1, -1)
 
     def run(feeds: list[np.ndarray]) -> list[np.ndarray]:
         outputs = loader.boxed_run([torch.from_numpy(feed).to({device!r}) for feed in feeds])

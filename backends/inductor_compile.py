@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -87,7 +88,9 @@ def _export(module: Any, signature: Signature, device: str) -> Any:
 
 def _register_int8_fusions() -> None:
     """Without this import Inductor leaves int8 convolutions unfused, in float."""
-    with _blaming("compiler", "torchao, which int8 models need,"):
+    with _blaming("compiler", "torchao, which int8 models need,"), warnings.catch_warnings():
+        # Python warns of the spelling of strings in torchao's own source.
+        warnings.simplefilter("ignore")
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer  # noqa: F401
 
 

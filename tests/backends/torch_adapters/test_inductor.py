@@ -68,8 +68,11 @@ def test_max_autotune_and_threads(
 
 
 @pytest.mark.slow
-def test_reproducer(convolution: Path, expected: Any, reproduced: Any, same: Any) -> None:
+def test_reproducer(
+    convolution: Path, expected: Any, reproduced: Any, same: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reproducer runs by itself and gives the same values."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     source = InductorBackend().reproducer(_request(convolution))
 
     same(expected(convolution), reproduced(source, convolution))
