@@ -93,7 +93,7 @@ def finished(body: Spec, rows: Sequence[Spec], description: str, height: int) ->
         "width": WIDTH,
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "padding": {"left": 0, "right": 2, "top": 4, "bottom": 0},
+        "padding": {"left": 0, "right": 2, "top": 4, "bottom": 6},
         "data": {"values": list(rows)},
         "config": _CONFIG,
         **body,

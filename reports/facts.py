@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from . import words
@@ -9,9 +10,11 @@ from .results import Cell, MachineState, ModelFacts, Peaks, Run, Target
 
 __all__ = [
     "Fact",
+    "check_references",
     "control_words",
     "model_facts",
     "noise_words",
+    "rss_methods",
     "run_facts",
     "state_facts",
     "target_facts",
@@ -167,3 +170,13 @@ def threads_words(cell: Cell) -> str:
         return f"{cell.threads} asked"
     seen = f", {ran.threads_seen} seen" if ran.threads_seen is not None else ", not counted"
     return f"{cell.threads} asked, {ran.threads} said{seen}"
+
+
+def check_references(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """What computed the references that the outputs of *cells* were compared with."""
+    return tuple(dict.fromkeys(cell.check.reference for cell in cells if cell.check is not None))
+
+
+def rss_methods(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """How the peak memory of *cells* was measured."""
+    return tuple(dict.fromkeys(cell.rss_method for cell in cells if cell.rss_method))

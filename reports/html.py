@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -46,6 +47,11 @@ class _Section:
     speed_ups: tuple[_Drawn, ...]
     drawings: dict[tuple[str, str], tuple[_Drawn, ...]]
     """Charts by variant and setting title."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there is any chart."""
+        return bool(self.speed_ups) or any(self.drawings.values())
 
     def of(self, comparison: Comparison) -> tuple[_Drawn, ...]:
         """The charts of *comparison*."""
@@ -81,11 +87,16 @@ def _asset(name: str) -> str:
     return files("bakeoff.reports").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _script() -> str:
-    """Vega and the page's own code as one function, so that no name of the bundle becomes global; safe in a tag."""
+def _vega() -> str:
     import vl_convert
 
-    bundle = f"{vl_convert.javascript_bundle()}\n{_asset('page.js')}"
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+
+
+@cache
+def _script(live: bool) -> str:
+    """The page's own code, with Vega before it if *live*, as one function: no name becomes global; safe in a tag."""
+    bundle = f"{_vega() if live else ''}\n{_asset('page.js')}"
     safe = re.sub(r"</(?=script)", r"<\\/", bundle, flags=re.IGNORECASE).replace("<!--", r"<\!--")
     return f"(() => {{\n{safe}\n}})();"
 
@@ -133,7 +144,7 @@ def render_html(runs: Sequence[Run]) -> str:
     views = [run_view(run) for run in runs]
     looks = styles(name for view in views for name in view.backends)
     sections = [_section(number, view, looks) for number, view in enumerate(views)]
-    script = _script() if any(section.drawings for section in sections) else f"(() => {{{_asset('page.js')}}})();"
+    script = _script(any(section.drawn for section in sections))
     page = _environment().get_template("page.html.j2")
     return str(
         page.render(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Interval", "ratio"]
+from .results import Cell
+
+__all__ = ["Interval", "interval_of", "ratio", "usable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +31,21 @@ class Interval:
 
 
 def ratio(a: Interval, b: Interval) -> Interval:
-    """Conservative bounds of a / b. An interval that touches zero leaves the ratio open upwards."""
+    """Conservative bounds of a / b; both intervals lie above zero."""
     return Interval(
-        low=a.low / b.high if b.high > 0 else math.inf,
-        high=a.high / b.low if b.low > 0 else math.inf,
+        low=a.low / b.high,
+        high=a.high / b.low,
     )
+
+
+def usable(value: float | None) -> bool:
+    """Whether *value* is a figure: positive and finite. Results come from anywhere."""
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def interval_of(cell: Cell) -> Interval | None:
+    """The interval of the median in milliseconds, None if there is none or it makes no sense."""
+    low, high = cell.ci_low_ms, cell.ci_high_ms
+    if low is None or high is None or not (usable(low) and usable(high)) or low > high:
+        return None
+    return Interval(low=low, high=high)

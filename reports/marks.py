@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import words
+from .intervals import interval_of
 from .results import Cell
 
 __all__ = ["Mark", "cell_marks", "not_interleaved", "precision_asked"]
@@ -37,7 +38,7 @@ def _sampling_marks(cell: Cell) -> Iterator[Mark]:
         yield Mark(
             code="suspicious", label="suspicious", why=f"Measured under doubtful conditions: {why}.", level="caution"
         )
-    if cell.ci_low_ms is None or cell.ci_high_ms is None:
+    if interval_of(cell) is None:
         yield Mark(code="no-interval", label="no interval", why="Too few samples for an interval.", level="caution")
     elif cell.ci_confidence is not None and cell.ci_confidence < 0.95:
         covers = words.percent(cell.ci_confidence, 0)

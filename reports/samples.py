@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ def thinned(values: Sequence[float], limit: int = MAX_POINTS) -> tuple[tuple[flo
 
 
 def _samples(view: CellView) -> list[float]:
-    return [value for block in view.cell.blocks_ms for value in block]
+    return [value for block in view.cell.blocks_ms for value in block if math.isfinite(value)]
 
 
 def curves(measured: Sequence[CellView]) -> Curves:
@@ -66,7 +67,7 @@ def curves(measured: Sequence[CellView]) -> Curves:
     A cell off the scale is named in a note; so are samples beyond the right edge, which lies just past the slowest
     p99. Statistics elsewhere use all samples.
     """
-    kept = [view for view in measured if view.cell.blocks_ms]
+    kept = [view for view in measured if _samples(view)]
     if not kept:
         return Curves(curves=(), low=0.0, high=1.0, notes=())
     fastest = min(view.median_ms for view in kept)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import words
-from .intervals import Interval, ratio
+from .intervals import Interval, interval_of, ratio, usable
 from .marks import Mark, cell_marks, not_interleaved
 from .results import Cell, ModelFacts, Run
 
@@ -76,6 +76,11 @@ class CellView:
         if self.cell.median_ms is None:
             raise ValueError(f"{self.cell.key} has no median")
         return self.cell.median_ms
+
+    @property
+    def status(self) -> str:
+        """The cell's status; "no figure" for one that claims to be ok without a usable median."""
+        return self.cell.status if self.cell.status != "ok" else "no figure"
 
     @property
     def mark_words(self) -> str:
@@ -177,14 +182,8 @@ class RunView:
         return next((facts for facts in self.run.models if facts.variant == variant), None)
 
 
-def _interval(cell: Cell) -> Interval | None:
-    if cell.ci_low_ms is None or cell.ci_high_ms is None:
-        return None
-    return Interval(low=cell.ci_low_ms, high=cell.ci_high_ms)
-
-
 def _has_figure(cell: Cell) -> bool:
-    return cell.status == "ok" and cell.median_ms is not None
+    return cell.status == "ok" and usable(cell.median_ms)
 
 
 def _took_turns(a: Cell, b: Cell) -> bool:
@@ -214,9 +213,9 @@ def _baseline(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
 
 
 def _speed_up(cell: Cell, baseline: Cell | None, floor: float) -> SpeedUp | None:
-    if baseline is None or cell.median_ms is None or baseline.median_ms is None or cell.median_ms <= 0:
+    if baseline is None or cell.median_ms is None or baseline.median_ms is None:
         return None
-    own, base = _interval(cell), _interval(baseline)
+    own, base = interval_of(cell), interval_of(baseline)
     bounds = None if own is None or base is None else ratio(base, own)
     return SpeedUp(
         value=baseline.median_ms / cell.median_ms,
@@ -234,7 +233,7 @@ def _cell_view(cell: Cell, cells: Sequence[Cell], label: str, floor: float) -> C
     if baseline is not None and not _took_turns(cell, baseline):
         marks = (*marks, not_interleaved("its baseline"))
     return CellView(
-        cell=cell, label=label, interval=_interval(cell), marks=marks, speed_up=_speed_up(cell, baseline, floor)
+        cell=cell, label=label, interval=interval_of(cell), marks=marks, speed_up=_speed_up(cell, baseline, floor)
     )
 
 
@@ -248,7 +247,9 @@ def judge(measured: Sequence[CellView], floor: float) -> Verdict:
     if not ranked:
         lone = min(measured, key=lambda view: view.median_ms, default=None)
         return Verdict(outcome="none" if lone is None else "undecided", best=lone)
-    best, ties, slower = ranked[0], [], []
+    best = ranked[0]
+    ties: list[CellView] = []
+    slower: list[CellView] = []
     for view in ranked[1:]:
         bounds = _to_best(view, best).widened(floor)
         (ties if bounds.holds(1.0) else slower).append(view)

@@ -1,0 +1,107 @@
+"""A run as a table in the terminal: at the end of `bakeoff run`, and for `bakeoff show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from . import facts, verdicts, words
+from .results import Run
+from .views import CellView, Comparison, RunView, run_view
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = ["run_report"]
+
+
+def _clean(text: str) -> str:
+    """*text* without characters that would steer the terminal; names and reasons come from anywhere."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _backend(view: CellView, comparison: Comparison) -> Text:
+    """Label, place and marks; text, never markup, because names come from anywhere."""
+    from rich.text import Text
+
+    verdict = comparison.verdict
+    leads = view in verdict.leaders and verdict.outcome in ("fastest", "tie")
+    text = Text(_clean(view.label), style="bold" if leads else "")
+    if leads:
+        text.append(" fastest" if verdict.outcome == "fastest" else " tie", style="green")
+    for number, mark in enumerate(view.marks):
+        text.append(", " if number else " · ", style="dim")
+        text.append(_clean(mark.label), style="yellow" if mark.level == "caution" else "dim")
+    return text
+
+
+def _gain(view: CellView) -> str:
+    gain = view.speed_up
+    if gain is None:
+        return words.MISSING
+    return "baseline" if gain.is_baseline else f"{'~' if gain.within_noise else ''}{words.times(gain.value)}"
+
+
+def _table(view: RunView, comparison: Comparison) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(f"{_clean(comparison.variant)}, {view.short_title(comparison.setting)}", style="bold")
+    if comparison.random_weights:
+        title.append("  random weights", style="dim")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("backend", min_width=14)
+    for name in ("median ms", "interval", "eager", "p99 ms", "start", "peak RSS"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for found in comparison.measured:
+        cell = found.cell
+        start = words.seconds(cell.cached_start_ms / 1000) if cell.cached_start_ms is not None else words.MISSING
+        table.add_row(
+            _backend(found, comparison),
+            words.ms(cell.median_ms),
+            words.interval_ms(found.interval, found.median_ms),
+            _gain(found),
+            words.ms(cell.p99_ms),
+            start,
+            words.size(cell.peak_rss_bytes),
+        )
+    for found in comparison.failures:
+        table.add_row(Text(_clean(found.label)), Text(found.status, style="red"))
+    return table
+
+
+def _reason(key: str, word: str, colour: str, reason: str) -> Text:
+    from rich.text import Text
+
+    text = Text(_clean(key)).append(" ").append(word, style=colour)
+    return text.append(f": {_clean(reason) or 'no reason was recorded'}")
+
+
+def _reasons(view: RunView) -> Iterator[RenderableType]:
+    for found in view.failures:
+        cell = found.cell
+        text = _reason(cell.key, found.status, "red", cell.reason or "")
+        if cell.blame and cell.blame != "unknown":
+            text.append(f" (looks like the fault of the {_clean(cell.blame)})", style="dim")
+        yield text
+    for found in view.measured:
+        if found.cell.suspicious:
+            yield _reason(found.cell.key, "suspicious", "yellow", "; ".join(found.cell.suspicious_reasons))
+
+
+def run_report(run: Run) -> Group:
+    """All comparisons of *run* as Rich tables, then why cells failed or are suspicious, then the verdict."""
+    from rich.console import Group
+    from rich.text import Text
+
+    view = run_view(run)
+    parts: list[RenderableType] = [_table(view, comparison) for comparison in view.comparisons]
+    parts.extend(_reasons(view))
+    if run.status != "finished":
+        parts.append(Text(f"This run is not finished ({run.status}).", style="yellow"))
+    parts.append(Text(_clean(verdicts.headline(view)), style="bold"))
+    parts.append(Text(f"Noise floor {facts.noise_words(run)}. ~ marks a speed-up within it.", style="dim"))
+    return Group(*parts)

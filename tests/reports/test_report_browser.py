@@ -1,0 +1,182 @@
+"""The report in Chromium: themes, JavaScript on and off, narrow screens, print, and axe-core."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from bakeoff.reports.html import render_html
+from playwright.sync_api import Browser, Page, sync_playwright
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def pages(plausible: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports on a full run, on two targets, and on nothing."""
+    folder = tmp_path_factory.mktemp("pages")
+    cells = tuple(plausible.measured_cell("resnet18", name, 1) for name in ("eager", "openvino", "tvm"))
+    other = plausible.target("Ampere Altra", 8, "altra")
+    runs = {
+        "quick": [plausible.quick_run(200)],
+        "targets": [
+            plausible.make_run(cells),
+            plausible.make_run(cells, target=other, target_id="altra", id="b", status="interrupted", finished_at=None),
+        ],
+        "nothing": [plausible.make_run((plausible.failed_cell("resnet18", "tvm", 1),))],
+    }
+    for name, found in runs.items():
+        (folder / f"{name}.html").write_text(render_html(found), encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in runs}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium from the system; its sandbox needs rights that containers lack."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path is not None, "these tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, pages: dict[str, Path]) -> Iterator[Open]:
+    """Opens a report; in the end nothing may have been complained about or requested."""
+    contexts, complaints = [], []
+
+    def visit(
+        name: str, width: int = 1280, scheme: str = "light", javascript: bool = True, path: Path | None = None
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=javascript
+        )
+        contexts.append(context)
+        page = context.new_page()
+        url = (path or pages[name]).as_uri()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("request", lambda request: complaints.append(request.url) if request.url != url else None)
+        page.goto(url)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert [] == complaints
+
+
+def _mount_all(page: Page) -> None:
+    """Scroll until every chart is alive."""
+    for plot in page.locator(".plot").all():
+        plot.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelectorAll('.plot:not(.mounted)').length === 0")
+
+
+def _violations(page: Page) -> list[str]:
+    return [
+        f"{found['id']}: {node['html'][:200]}"
+        for found in Axe().run(page).response["violations"]
+        for node in found["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("name", ["quick", "targets", "nothing"])
+def test_the_page_is_accessible_and_fits(visit: Open, name: str, width: int, scheme: str) -> None:
+    """axe-core finds nothing, all charts come alive, and the page itself never scrolls sideways."""
+    page = visit(name, width=width, scheme=scheme)
+    _mount_all(page)
+
+    assert [] == _violations(page)
+    assert width == page.evaluate("document.documentElement.scrollWidth")
+
+
+def test_live_charts_replace_still_ones(visit: Open) -> None:
+    """With JavaScript each chart shows its live form only, with the marks drawn."""
+    page = visit("quick")
+    _mount_all(page)
+
+    assert 0 == page.locator(".still:visible").count()
+    assert page.locator(".live svg").count() == page.locator(".plot").count() > 0
+    for svg in page.locator(".live svg").all():
+        assert svg.locator("path[aria-roledescription], line[aria-roledescription], path[d]").count() > 3
+
+
+def test_without_javascript_everything_is_there(visit: Open) -> None:
+    """Charts are visible, the theme switch is not shown, and the text reads the same."""
+    page = visit("quick", javascript=False)
+
+    assert page.locator(".still:visible").count() == page.locator(".plot").count() > 0
+    assert not page.locator("[data-themes]").is_visible()
+    assert page.get_by_text("untuned").first.is_visible()
+
+
+def test_the_theme_follows_the_system_and_the_switch(visit: Open) -> None:
+    """The switch overrides the system's theme for page and charts, and gives it back."""
+    page = visit("quick", scheme="light")
+    background = "getComputedStyle(document.body).backgroundColor"
+    label = "getComputedStyle(document.querySelector('.plot text')).fill"
+    light = page.evaluate(f"[{background}, {label}]")
+
+    page.get_by_label("Dark").check(force=True)
+    dark = page.evaluate(f"[{background}, {label}]")
+    page.get_by_label("Auto").check(force=True)
+
+    assert all(before != after for before, after in zip(light, dark, strict=True))
+    assert light == page.evaluate(f"[{background}, {label}]")
+
+
+def test_wide_tables_scroll_in_their_own_box_by_keyboard(visit: Open) -> None:
+    """A table that is too wide can be focused and scrolled without a mouse."""
+    page = visit("quick", width=400)
+    box = page.locator(".box").first
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")
+
+    assert "group" == box.get_attribute("role")
+
+
+def test_print_is_light_complete_and_fits(visit: Open) -> None:
+    """On paper: light colours even in a dark theme, no contents list, folded parts open, nothing cut off."""
+    page = visit("quick", width=690, scheme="dark")
+    page.get_by_label("Dark").check(force=True)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+    assert "rgb(255, 255, 255)" == page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert "rgb(26, 30, 35)" == page.evaluate("getComputedStyle(document.body).color")
+    assert not page.locator(".toc").is_visible()
+    assert 0 == page.locator("details:not([open])").count()
+    assert 690 == page.evaluate("document.documentElement.scrollWidth")
+
+
+def test_hostile_names_run_nothing(visit: Open, plausible: ModuleType, tmp_path: Path) -> None:
+    """A name made of markup is text in tables, charts and tooltips, and long ones do not widen the page."""
+    evil = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">" + "x" * 300
+    cells = (
+        plausible.measured_cell(evil, "eager", 1),
+        plausible.measured_cell(evil, evil, 1, suspicious=True, suspicious_reasons=(evil,)),
+        plausible.failed_cell(evil, "tvm", 1, reason=evil, stderr_tail=evil),
+    )
+    path = tmp_path / "evil.html"
+    path.write_text(render_html([plausible.make_run(cells, command=evil)]), encoding="utf-8")
+    page = visit("evil", width=400, path=path)
+    _mount_all(page)
+    page.locator(".live [aria-roledescription='tick']").first.hover(force=True)
+    tip = page.locator("#vg-tooltip-element.visible")
+    tip.wait_for()
+
+    assert "<script>" in tip.inner_text()
+    assert "owned" != page.title()
+    assert 0 == page.locator("img").count()
+    assert 400 == page.evaluate("document.documentElement.scrollWidth")
