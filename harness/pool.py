@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed, wait
+from contextlib import suppress
 from queue import SimpleQueue
+from threading import Event
 from typing import TypeVar
 
 import psutil
@@ -39,11 +41,17 @@ def run_jobs(
     shares = split_cores(cores, len(items))
     for share in shares:
         free.put(share)
+    failed = Event()
 
     def job(item: Item) -> Result:
+        if failed.is_set():
+            raise CancelledError
         share = free.get()
         try:
             return work(item, share)
+        except BaseException:
+            failed.set()
+            raise
         finally:
             free.put(share)
 
@@ -51,6 +59,8 @@ def run_jobs(
     futures = {pool.submit(job, item): item for item in items}
     try:
         for future in as_completed(futures):
+            if isinstance(future.exception(), CancelledError):
+                continue  # another job's exception is the reason, and will come up
             future.result()
             done(futures[future])
         return [future.result() for future in futures]
@@ -67,8 +77,12 @@ def run_jobs(
 
 def kill_descendants() -> None:
     """Kill every process that this one started, directly or not, even those that are stopped."""
-    for child in psutil.Process().children(recursive=True):
-        try:
+    found: set[psutil.Process] = set()
+    while new := set(psutil.Process().children(recursive=True)) - found:
+        found |= new
+        for child in new:  # who is stopped cannot start another one between being listed and being killed
+            with suppress(psutil.NoSuchProcess):
+                child.suspend()
+    for child in found:
+        with suppress(psutil.NoSuchProcess):
             child.kill()
-        except psutil.NoSuchProcess:
-            continue
