@@ -213,7 +213,8 @@ class Runner:
         name, batch = key
         spec = resolve_models(self.suite)[name]
         try:
-            return prepare_subject(model_request(spec, self.suite, name, batch), self.suite, self.cache, self.scratch)
+            request = model_request(spec, self.suite, name, batch)
+            return prepare_subject(name, request, self.suite, self.cache, self.scratch)
         except CellError as error:
             return error
 

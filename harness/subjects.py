@@ -24,6 +24,8 @@ __all__ = ["Subject", "model_request", "prepare_subject", "resolve_models"]
 class Subject:
     """A model at one batch size, ready for every backend."""
 
+    name: str
+    """What the suite calls it."""
     request: ModelRequest
     exported: ExportedModel
     io: Path
@@ -38,8 +40,8 @@ class Subject:
         """What the report says of this model."""
         spec = self.request.spec
         return ModelFacts(
-            model=spec.name,
-            variant=f"{spec.name}@{variant}",
+            model=self.name,
+            variant=f"{self.name}@{variant}",
             family=spec.family,
             task=spec.task,
             source=spec.source,
@@ -72,10 +74,10 @@ def model_request(spec: ModelSpec, suite: Suite, name: str, batch: int) -> Model
     return ModelRequest(spec=spec, weights=weights, batch=batch, seed=suite.measure.seed, shapes=shapes)
 
 
-def prepare_subject(request: ModelRequest, suite: Suite, cache: Path, scratch: Path) -> Subject:
-    """Export the model, make its inputs, and compute the reference outputs, each from the cache where it is there.
+def prepare_subject(name: str, request: ModelRequest, suite: Suite, cache: Path, scratch: Path) -> Subject:
+    """Export the model that the suite calls *name*, make its inputs, and compute the reference outputs.
 
-    The inputs and references go to one file in *scratch*. Raises UserError if the model or its weights are not to be
+    What is in the cache is taken from there. The inputs and references go to one file in *scratch*. Raises UserError if the model or its weights are not to be
     had, CellError if the exporter fails or if the exported graph computes something else than its source.
     """
     exported = export(request, cache)
@@ -89,7 +91,7 @@ def prepare_subject(request: ModelRequest, suite: Suite, cache: Path, scratch: P
         )
     images = Path(suite.measure.images) if suite.measure.images else None
     feeds = make_inputs(
-        exported.inputs, request.spec.input, count=suite.measure.inputs, seed=suite.measure.seed, images=images
+        exported.inputs, exported.input, count=suite.measure.inputs, seed=suite.measure.seed, images=images
     )
     reference = compute_reference(exported, feeds, cache)
     io = scratch / f"io-{exported.sha256[:16]}.npz"
@@ -98,6 +100,7 @@ def prepare_subject(request: ModelRequest, suite: Suite, cache: Path, scratch: P
         arrays.update({f"output_{index}_{place}": array for place, array in enumerate(row)})
     np.savez(io, allow_pickle=False, **arrays)
     return Subject(
+        name=name,
         request=request,
         exported=exported,
         io=io,

@@ -214,8 +214,12 @@ def _known(kind: str, names: tuple[str, ...], choices: dict[str, str]) -> tuple[
 
 
 def _explain(error: ValidationError, text: str, file: str) -> SuiteError:
-    """The first fault, with the line of the deepest key that stands in the text."""
-    fault = error.errors(include_url=False)[0]
+    """One fault, with the line of the deepest key that stands in the text.
+
+    An unknown key comes first: it is most often a misspelt one, which then is missing as well.
+    """
+    faults = error.errors(include_url=False)
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     path = list(fault["loc"])
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":

@@ -38,7 +38,7 @@ def bundle(run_id: str, out: Path | None, store_url: str | None) -> None:
     "--store", "store_url", metavar="FILE|URL", help="Where results are kept; the user's data folder by default."
 )
 def import_(file: Path, store_url: str | None) -> None:
-    """Take in a run from a file that `bakeoff bundle` wrote, or from the JSON of `bakeoff show --json`."""
+    """Take in a run from a file that `bundle` wrote. The JSON of `bakeoff show --json` is taken too."""
     from ..store import Store
     from ..store.bundle import import_bundle
 

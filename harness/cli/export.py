@@ -20,7 +20,7 @@ __all__ = ["export"]
 def export(
     *, model: str, weights: str | None, batch: int, shapes: tuple[str, ...], seed: int, out: Path | None
 ) -> None:
-    """Export a model to the ONNX file that every backend compiles: static, checked, simplified, stamped."""
+    """Export a model to the ONNX file that every backend compiles. It is static, checked, simplified and stamped."""
     from ...models.cache import default_cache
     from ...models.errors import CellError, UserError
     from ...models.export import export as export_model

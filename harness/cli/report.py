@@ -19,7 +19,7 @@ __all__ = ["report"]
     "--store", "store_url", metavar="FILE|URL", help="Where results are kept; the user's data folder by default."
 )
 def report(run_ids: tuple[str, ...], out: Path, open_it: bool, store_url: str | None) -> None:
-    """Write the HTML report of one or more runs, of this machine or imported; the latest run by default."""
+    """Write the HTML report of one or more runs. They may be imported ones; the latest run is the default."""
     from ...reports.write import write_report
     from ..store import Store
 

@@ -47,7 +47,7 @@ def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callab
 )
 @click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of the same suite and options.")
 def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: Any) -> None:
-    """Measure a suite on this machine, print the results and write the report.
+    """Measure a suite on this machine and write its report.
 
     Without arguments it takes the built-in quick suite. Each finished cell is kept at once: after an interruption,
     the same command with --resume goes on where it stopped.

@@ -12,7 +12,7 @@ __all__ = ["schema", "suite_schema"]
 @click.command()
 @click.argument("what", type=click.Choice(["run", "suite"]))
 def schema(what: str) -> None:
-    """Print the JSON Schema of a run (as `show --json` prints it) or of a suite file."""
+    """Print the JSON Schema of a run or of a suite. A run is what `show --json` prints, a suite a TOML file."""
     if what == "run":
         from ...reports.results import Run
 

@@ -19,7 +19,7 @@ __all__ = ["target"]
 @click.option("--json", "as_json", is_flag=True, help="As JSON, by the schema of a run's `target`.")
 @click.option("--remeasure", is_flag=True, help="Measure the peaks again instead of taking the kept ones.")
 def target(as_json: bool, remeasure: bool) -> None:
-    """Describe this machine as a hardware target, with its measured fp32 and memory rates."""
+    """Describe this machine as a hardware target. Its fp32 and memory rates are measured once and kept."""
     from ...backends import registry
     from ...backends.base import Probe
     from ..advisers import Advisers

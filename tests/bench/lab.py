@@ -105,7 +105,9 @@ def bench(model: str, backends: Sequence[str], threads: Sequence[int], weights: 
     listener: Listener = Quiet()
     with tempfile.TemporaryDirectory(prefix="bakeoff-bench-") as folder:
         scratch, cache = Path(folder), default_cache()
-        subject = prepare_subject(model_request(resolve_models(suite)[model], suite, model, 1), suite, cache, scratch)
+        subject = prepare_subject(
+            model, model_request(resolve_models(suite)[model], suite, model, 1), suite, cache, scratch
+        )
         made = Bench(suite=suite, subject=subject, artifacts={}, scratch=scratch)
         cells = {made.cell(backend, count): subject for backend in backends for count in threads}
         room = CompileRoom(
