@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..models.errors import StageError
+from ..models.errors import StageError, UnsupportedError
 from .signature import Signature
 
 __all__ = ["MODEL", "convert"]
@@ -22,7 +22,8 @@ _QUIET = {"LITERT_TORCH_SHOW_PROGRESS": "n", "TF_CPP_MIN_LOG_LEVEL": "3", "ABSL_
 def convert(model: Path, signature: Signature, out: Path) -> None:
     """Write the .tflite file into the folder *out*.
 
-    Raises `UnsupportedError` for an operator that the importer lacks, `StageError` for a failure of the converter.
+    Raises `UnsupportedError` for an operator that the importer lacks and for a quantized graph that the converter
+    refuses, `StageError` for any other failure of the converter.
     """
     import torch
 
@@ -36,8 +37,12 @@ def convert(model: Path, signature: Signature, out: Path) -> None:
 
             litert_torch.convert(imported.module, examples).export(os.fspath(out / MODEL))
         except Exception as error:
-            reason = f"litert-torch failed: {type(error).__name__}: {' '.join(str(error).split())[:1000]}"
-            raise StageError(reason, blame="converter", stage="compile") from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:1000]}"
+            if imported.quantized:
+                # It knows no weights that are stored in int8.
+                reason = f"litert-torch cannot convert this quantized graph: {reason}"
+                raise UnsupportedError(reason, blame="converter", stage="compile") from error
+            raise StageError(f"litert-torch failed: {reason}", blame="converter", stage="compile") from error
 
 
 @contextmanager

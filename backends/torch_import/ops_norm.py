@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from .node import Converter, OnnxNode, Step, Tensor, call, unsupported
+from .node import Converter, Function, OnnxNode, Step, Tensor, call, unsupported
 
 __all__ = ["converters"]
 
@@ -20,10 +20,10 @@ def converters() -> dict[str, Converter]:
         "InstanceNormalization": _instance_norm,
         "LRN": _local_response_norm,
         "LayerNormalization": _layer_norm,
-        "LogSoftmax": partial(_softmax, function=functional.log_softmax),
+        "LogSoftmax": partial(_softmax, softmax=functional.log_softmax),
         "LpNormalization": _lp_norm,
         "MeanVarianceNormalization": _mean_variance_norm,
-        "Softmax": partial(_softmax, function=functional.softmax),
+        "Softmax": partial(_softmax, softmax=functional.softmax),
     }
 
 
@@ -124,9 +124,7 @@ def _mean_variance_norm(node: OnnxNode) -> Step:
     return call(node, normalize, 0)
 
 
-def _softmax(node: OnnxNode, *, function: object) -> Step:
-    assert callable(function)
-    softmax = function
+def _softmax(node: OnnxNode, *, softmax: Function) -> Step:
     if node.opset >= 13:
         return call(node, partial(softmax, dim=node.attribute("axis", -1)), 0)
     axis = node.attribute("axis", 1)

@@ -71,7 +71,6 @@ def _axes(node: OnnxNode, scales: list[float] | None, sizes: list[int] | None, c
 
 def _nearest(axes: dict[int, Axis], rounding: str) -> Function:
     import torch
-    from torch.nn import functional
 
     places = {number: nearest_places(axis, rounding) for number, axis in axes.items()}
     for mode in ("nearest", "nearest-exact"):
@@ -84,7 +83,6 @@ def _nearest(axes: dict[int, Axis], rounding: str) -> Function:
             x = x.index_select(number, index)
         return x
 
-    del functional
     return pick
 
 

@@ -97,7 +97,7 @@ def quantized(tmp_path: Path) -> Path:
         helper.make_node("QuantizeLinear", ["r", "rs", "rz"], ["rq"], name="rq"),
         helper.make_node("DequantizeLinear", ["rq", "rs", "rz"], ["y"], name="rd"),
     ]
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "xs": np.array(0.02, np.float32),
         "xz": np.array(128, np.uint8),
         "w": random.integers(-60, 61, (16, 16, 3, 3), dtype=np.int8),

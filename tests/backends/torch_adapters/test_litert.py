@@ -12,6 +12,19 @@ from bakeoff.backends.base import CompileRequest, LoadRequest
 from bakeoff.backends.litert import LiteRtBackend
 from bakeoff.models.errors import StageError, UnsupportedError
 
+_REFUSED = """
+import sys
+from pathlib import Path
+from bakeoff.backends.base import CompileRequest
+from bakeoff.backends.litert import LiteRtBackend
+from bakeoff.models.errors import UnsupportedError
+
+try:
+    LiteRtBackend().compile(CompileRequest(model=Path(sys.argv[1]), out=Path(sys.argv[2])))
+except UnsupportedError as error:
+    print(error.blame, error.stage, error.reason)
+"""
+
 _COMPILE = """
 import sys
 from pathlib import Path
@@ -43,6 +56,15 @@ def test_infers(
         assert (["1 x ARG_MAX in LiteRT's own kernel"] if name == "two" else []) == [
             fallback for fallback in facts["fallbacks"] if "CAST" not in fallback
         ]
+
+
+@pytest.mark.slow
+def test_a_quantized_graph_is_unsupported(tmp_path: Path, quantized: Path) -> None:
+    """The converter refuses weights stored in int8; that makes the cell unsupported, with the converter's words."""
+    command = [sys.executable, "-c", _REFUSED, str(quantized), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.stdout.startswith("converter compile litert-torch cannot convert this quantized graph: "), done.stderr
 
 
 @pytest.mark.slow
