@@ -54,7 +54,11 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line. Exit codes: 0 done, 1 a cell failed, 2 wrong use or input, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 done, 1 a cell failed (or nobody read the output to its end, as Click has it), 2 wrong use or input,
+    130 interrupted.
+    """
     try:
         code = cli.main(args=arguments, prog_name="bakeoff", standalone_mode=False)
     except click.ClickException as error:
@@ -66,7 +70,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("bakeoff: interrupted", err=True)
         code = 130
-    except SystemExit as leaving:
-        # Click ends with 1 when the reader of our output went away (`bakeoff show | head`), but nothing has failed.
-        code = 0 if isinstance(leaving.__context__, BrokenPipeError) else leaving.code
     sys.exit(code or 0)
