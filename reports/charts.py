@@ -14,6 +14,12 @@ __all__ = ["latency_chart", "samples_chart", "speed_up_chart"]
 _STRETCHED = 6.0
 """A figure more than this many times away from the best would squeeze the others on the axis."""
 
+
+def _room(pixels: int) -> list[Any]:
+    """A scale range that leaves *pixels* at the right for the figure beside the last mark, however narrow the plot."""
+    return [0, {"expr": f"max(40, width - {pixels})"}]
+
+
 _NEAR = {"filter": "!datum.off"}
 _FAR = {"filter": "datum.off"}
 _INK = {"value": "var(--ink)"}
@@ -62,8 +68,8 @@ def _latency_scale(views: Sequence[CellView]) -> tuple[bool, list[float], float]
     near = [top for top, median in zip(tops, medians, strict=True) if median <= _STRETCHED * min(medians)]
     if 3 * (len(medians) - len(near)) >= len(medians):
         lows = [view.interval.low if view.interval else view.median_ms for view in views]
-        return True, [max(min(lows), 1e-6) / 1.4, max(tops) * 4], max(tops) * 4
-    return False, [0.0, max(near) * 1.25], max(near) * 1.02
+        return True, [max(min(lows), 1e-6) / 1.4, max(tops)], max(tops)
+    return False, [0.0, max(near)], max(near)
 
 
 def _latency_body(backends: Sequence[str], styles: Styles, x: Spec) -> Spec:
@@ -107,7 +113,7 @@ def latency_chart(comparison: Comparison, styles: Styles) -> Chart | None:
     rows = [_latency_row(view, domain[0], edge) for view in views]
     x: Spec = {
         "title": "milliseconds, logarithmic" if log else "milliseconds",
-        "scale": {"type": "log" if log else "linear", "domain": domain, "nice": False},
+        "scale": {"type": "log" if log else "linear", "domain": domain, "nice": False, "range": _room(68)},
         "axis": {"values": _ticks(*domain)[-8:], "format": "~g"} if log else {"tickCount": 5},
     }
     title = f"Median latency, {comparison.setting.title}"
@@ -245,13 +251,13 @@ def _speed_up_axis(gains: Sequence[float]) -> tuple[float, Spec]:
     """Smallest speed-up that is drawn to scale, and the x channel; smaller ones are written at the left edge."""
     top = max(1.0, *gains)
     edge = min(1.0, *(gain for gain in gains if gain * _STRETCHED >= top), top)
-    domain = [edge / 1.15, top * 1.3]
+    domain = [edge / 1.15, top * 1.05]
     ticks = _ticks(*domain) if domain[1] / domain[0] > 8 else [tick for tick in _FINE if domain[0] <= tick <= domain[1]]
     return edge, {
         "field": "x",
         "type": "quantitative",
         "title": "times as fast as eager, logarithmic",
-        "scale": {"type": "log", "domain": domain, "nice": False},
+        "scale": {"type": "log", "domain": domain, "nice": False, "range": _room(44)},
         "axis": {"values": ticks, "format": "~g", "labelExpr": "datum.label + '\\u00d7'"},
     }
 
