@@ -77,8 +77,9 @@ def model_request(spec: ModelSpec, suite: Suite, name: str, batch: int) -> Model
 def prepare_subject(name: str, request: ModelRequest, suite: Suite, cache: Path, scratch: Path) -> Subject:
     """Export the model that the suite calls *name*, make its inputs, and compute the reference outputs.
 
-    What is in the cache is taken from there. The inputs and references go to one file in *scratch*. Raises UserError if the model or its weights are not to be
-    had, CellError if the exporter fails or if the exported graph computes something else than its source.
+    What is in the cache is taken from there; the inputs and references go to one file in *scratch*. Raises UserError if
+    the model or its weights are not to be had, CellError if the exporter fails or if the exported graph computes
+    something else than its source.
     """
     exported = export(request, cache)
     probe = check_probe(exported, cache)
