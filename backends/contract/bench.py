@@ -45,6 +45,13 @@ class Workbench:
         """The sets of inputs that `run` infers, in its order."""
         return feeds(self.model(net), _FEED_SETS)
 
+    def save_feeds(self, net: str) -> Path:
+        """Write `feeds` into an .npz file, as "set/input", for a step to read."""
+        path = self._folder("feeds") / f"{net}.npz"
+        arrays = {f"{i}/{j}": array for i, items in enumerate(self.feeds(net)) for j, array in enumerate(items)}
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+        return path
+
     def steps(self, *steps: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Do *steps* (see `child`) one after the other in one fresh process."""
         self._jobs += 1
@@ -87,11 +94,8 @@ class Workbench:
         assert self.compiled
         steps = []
         for net in NETS:
-            names = {f"{i}/{j}": array for i, items in enumerate(self.feeds(net)) for j, array in enumerate(items)}
-            source = self._folder("feeds") / f"{net}.npz"
-            np.savez(source, **names)  # type: ignore[arg-type]
             out = self._folder("outputs") / f"{net}.npz"
-            steps.append({"do": "run", "feeds": source, "out": out, **self.request(net)})
+            steps.append({"do": "run", "feeds": self.save_feeds(net), "out": out, **self.request(net)})
         return {
             net: (facts, _outputs(step["out"]))
             for net, step, facts in zip(NETS, steps, self.steps(*steps), strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,7 +151,7 @@ class BackendContract:
         requests = [bench.request(WIDE, threads=threads) for threads in (1, 2)]
         keys = bench.steps(*({"do": "key", **request} for request in requests))
         baked = keys[0] != keys[1]
-        feeds = _save_feeds(bench, WIDE)
+        feeds = bench.save_feeds(WIDE)
         for request in requests if baked else requests[:1]:
             (compiled,) = bench.steps({"do": "compile", **request})
             assert "error" not in compiled, compiled
@@ -188,7 +187,7 @@ class BackendContract:
     def test_unknown_operator_is_refused(self, bench: Workbench) -> None:
         """An operator that the backend lacks is refused by name, with blame, before anything is inferred."""
         request = bench.request(UNSUPPORTED)
-        feeds = _save_feeds(bench, UNSUPPORTED)
+        feeds = bench.save_feeds(UNSUPPORTED)
         (refused,) = bench.steps({"do": "compile", **request})
         if "error" not in refused:
             run = {"do": "run", "feeds": feeds, "out": bench.folder / "unsupported.npz", **request}
@@ -202,7 +201,7 @@ class BackendContract:
 
     def test_missing_artifact_is_an_error_of_ours(self, bench: Workbench) -> None:
         """Loading from a folder without an artifact is a `StageError`, not whatever the runtime raises."""
-        feeds = _save_feeds(bench, "plain")
+        feeds = bench.save_feeds("plain")
         step = {"feeds": feeds, "out": bench.folder / "nothing.npz", **bench.request("nothing")}
         (result,) = bench.steps({"do": "run", **step})
 
@@ -217,7 +216,7 @@ class BackendContract:
         (result,) = bench.steps({"do": "reproducer", **bench.request("pair")})
         script = bench.folder / "reproducer.py"
         out = bench.folder / "reproduced.npz"
-        feeds = _save_feeds(bench, "pair")
+        feeds = bench.save_feeds("pair")
         values = {"feeds": str(feeds), "model": str(bench.model("pair")), "inputs": 2, "out": str(out)}
         script.write_text(result["script"] + _REPRODUCE.format(adapter=result["adapter"], **values))
         bench.python(str(script))
@@ -245,10 +244,3 @@ def _ran(bench: Workbench, net: str) -> tuple[dict[str, Any], dict[str, list[Arr
     facts, outputs = bench.ran[net]
     assert "error" not in facts, facts
     return facts, outputs
-
-
-def _save_feeds(bench: Workbench, net: str) -> Path:
-    path = bench.folder / f"{net}-feeds.npz"
-    arrays = {f"{i}/{j}": array for i, items in enumerate(bench.feeds(net)) for j, array in enumerate(items)}
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from ..host import host_features, isa, package_versions
 from ..options import check_device, read_options
 from ..precision import count_weight_precisions, precision_name
 from ..signature import load_signature, read_signature, save_signature
-from . import pipeline
+from . import pipeline, schedules
 
 __all__ = ["TvmBackend", "TvmSession", "smoke"]
 
@@ -32,7 +33,8 @@ def build(model: str, threads: int) -> Any:
     import_tvm(threads)
     target = {target!r}
     library = Path(tempfile.mkdtemp()) / "model.so"
-    link(schedule(prepare(import_onnx(Path(model)), target), target), target, library)
+    prepared, _ = prepare(import_onnx(Path(model)), target)
+    link(schedule(prepared, target), target, library)
     return caller(library)
 """
 
@@ -64,9 +66,9 @@ class TvmBackend:
         )
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
-        """Versions, ISA and the text of the pipeline. The number of threads is set at load."""
-        text = inspect.getsource(pipeline)
-        return {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": text}
+        """Versions, ISA and the digest of the pipeline's text. The number of threads is set at load."""
+        digest = hashlib.sha256(_source().encode()).hexdigest()
+        return {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": digest}
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Write the library, the signature, and the facts that `executed` reports."""
@@ -80,7 +82,8 @@ class TvmBackend:
         target = pipeline.host_target(host_features())
         module = _imported(request.model)
         try:
-            scheduled = pipeline.schedule(pipeline.prepare(module, target), target)
+            prepared, remarks = pipeline.prepare(module, target)
+            scheduled = schedules.schedule(prepared, target)
             pipeline.link(scheduled, target, request.out / _LIBRARY)
         except Exception as error:  # its errors share no base class
             raise _failed(error, "compiler", "compile") from error
@@ -88,10 +91,10 @@ class TvmBackend:
         facts = {
             "target": json.dumps(target),
             "precision": _precision(request.model),
-            "plain_loops": ", ".join(pipeline.plain_loops(scheduled)),
+            "plain_loops": ", ".join(schedules.plain_loops(scheduled)),
         }
         (request.out / _FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-        return ("untuned: default schedules, no search",)
+        return ("untuned: default schedules, no search", *remarks)
 
     def load(self, request: LoadRequest) -> TvmSession:
         """Load the library into a virtual machine of Relax."""
@@ -107,7 +110,7 @@ class TvmBackend:
         _check(request)
         pipeline.import_tvm(request.threads)
         target = pipeline.host_target(host_features())
-        return _REPRODUCER.format(pipeline=inspect.getsource(pipeline), target=target)
+        return _REPRODUCER.format(pipeline=_source(), target=target)
 
 
 class TvmSession:
@@ -165,6 +168,10 @@ def smoke() -> str:
     result = machine["main"](tvm.runtime.tensor(np.arange(4, dtype=np.float32))).numpy()
     np.testing.assert_array_equal(result, np.arange(4, dtype=np.float32) * 2)
     return str(tvm.__version__)
+
+
+def _source() -> str:
+    return inspect.getsource(pipeline) + "\n\n" + inspect.getsource(schedules)
 
 
 def _check(request: CompileRequest | LoadRequest) -> None:

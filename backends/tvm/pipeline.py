@@ -2,7 +2,7 @@
 
 This module imports nothing of bakeoff, because its very text goes into the script that reproduces a failed cell.
 
-The stages are apart, so that a tuning database can take the place of `schedule` between `prepare` and `link`.
+The stages are apart: between `prepare` and `link` kernels get their schedules, by `schedules` or from elsewhere.
 """
 
 import functools
@@ -12,13 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["caller", "host_target", "import_onnx", "import_tvm", "link", "plain_loops", "prepare", "schedule"]
+__all__ = ["caller", "host_target", "import_onnx", "import_tvm", "link", "prepare"]
 
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 """Domains of the operators that TVM's importer knows; it looks at names only, so others are refused beforehand."""
-
-# Longer loops are not turned into vectors or unrolled: the code would explode.
-_MOST_LANES = 64
 
 # Kernels read vectors with aligned loads.
 ALIGNMENT_BYTES = 64
@@ -113,30 +110,23 @@ def _hard_swish(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
     return relax.op.multiply(inputs[0], _hard_sigmoid(relax, inputs, {"alpha": 1 / 6, "beta": 0.5}, opset))
 
 
-def prepare(module: Any, target: Any) -> Any:
-    """Fold, convert convolutions to NHWC with HWIO weights, lower to loops and fuse them."""
+def prepare(module: Any, target: Any) -> tuple[Any, list[str]]:
+    """Fold, convert convolutions to NHWC with HWIO weights, lower to loops and fuse them; and what went otherwise."""
     import tvm
     from tvm.relax import transform as passes
 
+    fold = [passes.CanonicalizeBindings(), fold_shapes(), passes.FoldConstant()]
+    layout = [passes.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}), passes.Normalize()]
+    fuse = [passes.AnnotateTIROpPattern(), passes.FoldConstant(), passes.FuseOps(), passes.FuseTIR()]
+    remarks = []
     with tvm.target.Target(target):
-        return tvm.transform.Sequential(
-            [
-                passes.DecomposeOpsForInference(),
-                passes.CanonicalizeBindings(),
-                fold_shapes(),
-                passes.FoldConstant(),
-                passes.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}),
-                passes.Normalize(),
-                passes.CanonicalizeBindings(),
-                fold_shapes(),
-                passes.FoldConstant(),
-                passes.LegalizeOps(),
-                passes.AnnotateTIROpPattern(),
-                passes.FoldConstant(),
-                passes.FuseOps(),
-                passes.FuseTIR(),
-            ]
-        )(module)
+        module = tvm.transform.Sequential([passes.DecomposeOpsForInference(), *fold])(module)
+        try:
+            module = tvm.transform.Sequential(layout)(module)
+        except tvm.error.InternalError as error:
+            # It fails on transformers, by std::bad_alloc; convolutions then stay as the ONNX file has them.
+            remarks.append(f"layout stays NCHW, since TVM's ConvertLayout failed: {error}")
+        return tvm.transform.Sequential([*fold, passes.LegalizeOps(), *fuse])(module), remarks
 
 
 def fold_shapes() -> Any:
@@ -163,100 +153,6 @@ def fold_shapes() -> Any:
         return module
 
     return tvm.transform.module_pass(fold, opt_level=0, name="FoldShapes")
-
-
-def schedule(module: Any, target: Any) -> Any:
-    """Give every kernel a default schedule. TVM ships none for convolutions on CPUs, only for softmax-like kernels."""
-    import tvm
-    from tvm.s_tir import dlight
-
-    from_loops = _tile_rule()
-    with tvm.target.Target(target):
-        return dlight.ApplyDefaultSchedule(from_loops, dlight.cpu.Reduction())(module)
-
-
-def _tile_rule() -> Any:
-    """A rule for kernels with at most one reduction: tiles of outputs in registers, the outer loops in parallel."""
-    from tvm import s_tir
-    from tvm.s_tir.dlight.analysis import normalize_prim_func
-    from tvm.s_tir.dlight.base import try_inline
-    from tvm.s_tir.dlight.cpu.base import CPUScheduleRule
-
-    class TileRule(CPUScheduleRule):  # type: ignore[misc]
-        def apply(self, func: Any, target: Any, _tunable: bool) -> Any:
-            loops = s_tir.Schedule(func)
-            blocks = normalize_prim_func(loops) or []
-            reductions = [i for i, block in enumerate(blocks) if not block.is_injective()]
-            if not self.is_target_available(target) or not blocks or len(reductions) > 1:
-                return None
-            before = blocks[: reductions[0]] if reductions else blocks
-            after = try_inline(loops, blocks[reductions[0] + 1 :]) if reductions else []
-            try:
-                _tile_elementwise(loops, [*try_inline(loops, before), *after[1:]])
-                if reductions:
-                    block = blocks[reductions[0]]
-                    last = after[0].block_rv if after else loops.cache_write(block.block_rv, 0, "global")
-                    _tile_reduction(loops, block, last)
-            except s_tir.ScheduleError:
-                return None  # left as it is, and counted by `plain_loops`
-            return loops
-
-    return TileRule()
-
-
-def plain_loops(module: Any) -> list[str]:
-    """Names of the kernels that no rule of `schedule` fitted."""
-    from tvm import tirx
-
-    kernels = ((name.name_hint, func) for name, func in module.functions_items() if isinstance(func, tirx.PrimFunc))
-    return [name for name, func in kernels if "tirx.is_scheduled" not in func.attrs]
-
-
-def _extent(loops: Any, loop: Any) -> int:
-    return int(loops.get(loop).extent)
-
-
-def _divisor(loops: Any, loop: Any, wanted: Sequence[int]) -> int:
-    return next((size for size in wanted if _extent(loops, loop) % size == 0), 1)
-
-
-def _tile_elementwise(loops: Any, blocks: Sequence[Any]) -> None:
-    for block in blocks:
-        nest = loops.get_loops(block.block_rv)
-        if not nest:
-            continue
-        outer, inner = loops.split(nest[-1], [None, _divisor(loops, nest[-1], (16, 8, 4))])
-        loops.vectorize(inner)
-        loops.parallel(loops.fuse(*nest[:-1], outer))
-
-
-def _tile_reduction(loops: Any, block: Any, last: Any) -> None:
-    """Tile the block *last* by 4 positions and 16 channels, and compute the reduction *block* inside its tiles.
-
-    The reduction's tile stays in registers while its outer loops run: 4 x 16 floats are 8 registers of AVX2.
-    """
-    nest = loops.get_loops(last)
-    if not nest or "R" not in block.dom_kind():
-        return
-    wide = _divisor(loops, nest[-1], (16, 8, 4))
-    high = _divisor(loops, nest[-2], (4, 7, 2)) if len(nest) > 1 else 1
-    sizes = (high, wide) if len(nest) > 1 else (wide,)
-    splits = [loops.split(loop, [None, size]) for loop, size in zip(nest[-len(sizes) :], sizes, strict=True)]
-    loops.reorder(*nest[: -len(sizes)], *(outer for outer, _ in splits), *(inner for _, inner in splits))
-    tiles = loops.fuse(*nest[: -len(sizes)], *(outer for outer, _ in splits))
-    loops.parallel(tiles)
-    loops.vectorize(splits[-1][1])
-    loops.compute_at(block.block_rv, tiles, preserve_unit_loops=True)
-    inside = list(zip(loops.get_loops(block.block_rv)[1:], block.dom_kind(), strict=True))
-    spatial = [loop for loop, kind in inside if kind == "S"]
-    reduction = [loop for loop, kind in inside if kind == "R"]
-    loops.reorder(*reduction, *spatial)
-    if _extent(loops, spatial[-1]) <= _MOST_LANES:
-        loops.vectorize(spatial[-1])
-    if high > 1 and _extent(loops, spatial[-2]) <= _MOST_LANES:
-        loops.unroll(splits[0][1])
-        loops.unroll(spatial[-2])
-    loops.decompose_reduction(block.block_rv, reduction[0])
 
 
 def link(module: Any, target: Any, library: Path) -> None:
