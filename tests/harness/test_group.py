@@ -45,7 +45,7 @@ class Seen:
     @property
     def status(self) -> dict[str, str]:
         """Status by model; every cell must have ended once."""
-        found = {cell.model: cell.status for cell in self.cells}
+        found: dict[str, str] = {cell.model: cell.status for cell in self.cells}
         assert len(found) == len(self.cells)
         return found
 

@@ -108,7 +108,8 @@ def test_many_inputs_keep_their_order(net: Any, tmp_path: Path) -> None:
     import numpy as np
 
     arrays = {f"input_0_{place}": np.full(1, place, np.float32) for place in range(12)}
-    np.savez(tmp_path / "io.npz", output_0_0=np.full(1, 11.0, np.float32), **arrays)
+    arrays["output_0_0"] = np.full(1, 11.0, np.float32)
+    np.savez(tmp_path / "io.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for flags
     source = "def build(model, threads):\n    return lambda feeds: [feeds[11]]\n"
     made = dataclasses.replace(subject(net), io=tmp_path / "io.npz")
     script = write_reproducer(cell(), CellError("x"), made, source, tmp_path / "made")

@@ -75,7 +75,7 @@ class TestRanks:
         low, high, coverage = order_ranks(count)
 
         def missed(rank: int) -> float:
-            return 2 * sum(math.comb(count, k) for k in range(rank + 1)) / 2**count
+            return float(2 * sum(math.comb(count, k) for k in range(rank + 1)) / 2**count)
 
         assert count - 1 == low + high
         assert coverage >= CONFIDENCE
@@ -109,7 +109,6 @@ class TestCoverage:
         intervals = [median_interval(list(run.ravel())) for run in runs]
         covered = sum(interval.low <= truth <= interval.high for interval in intervals) / RUNS
         assert covered < CONFIDENCE - 3 * ERROR
-
 
     def test_stopping_when_narrow_costs_little(self) -> None:
         """Looking after every block and stopping once the interval is narrow costs at most 3% of the coverage.
