@@ -21,7 +21,7 @@ from ..base import Array, AsyncSession, Backend, CompileRequest, LoadRequest, Se
 
 __all__ = ["main"]
 
-CPU_SECONDS = 1.0
+CPU_SECONDS = 2.0
 
 
 def main(job: Path) -> None:
