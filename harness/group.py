@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ..models.errors import CellError
 from ..reports.results import Cell, Control
 from .live import LiveCell, Prepared, load_cell
@@ -159,12 +157,12 @@ class Group:
     def _finish(self, cell: LiveCell) -> None:
         try:
             report = cell.report()
-            cell.close()
         except CellError as error:
             cell.worker.kill()
             if not cell.twin:
                 self._fail(cell.prepared, error)
             return
+        closing = _close(cell)
         if cell.twin:
             return
         suspicious, notes = _thread_words(cell.cell.threads, report["threads_seen"], self.plan.cores)
@@ -173,7 +171,7 @@ class Group:
             report,
             cores=self.plan.cores,
             suspicious=[*self.watch.reasons(id(cell)), *suspicious],
-            notes=notes,
+            notes=[*notes, *closing],
             sitting=self.plan.sitting,
             group=self.plan.name,
         )
@@ -187,7 +185,7 @@ class Group:
         floor = aa_floor(first.blocks_ns, second.blocks_ns)
         if floor is None:
             return
-        medians = [float(np.median(np.concatenate(cell.blocks_ns))) / 1e6 for cell in (first, second)]
+        medians = [cell.summary().median for cell in (first, second)]
         self.controlled(
             Control(
                 group=self.plan.name,
@@ -206,6 +204,16 @@ def _twins(active: Sequence[LiveCell]) -> list[LiveCell]:
     second = next((cell for cell in active if cell.twin), None)
     first = next((cell for cell in active if second and not cell.twin and cell.cell.key == second.cell.key), None)
     return [first, second] if first and second else []
+
+
+def _close(cell: LiveCell) -> list[str]:
+    """End a measured cell; that its runtime fails at the very end takes nothing from what was measured."""
+    try:
+        cell.close()
+    except CellError as error:
+        cell.worker.kill()
+        return [f"closing the session failed: {error.reason}"]
+    return []
 
 
 def _thread_words(asked: int, seen: int, cores: Sequence[int]) -> tuple[list[str], list[str]]:

@@ -62,8 +62,9 @@ def launch(order: Launch) -> Run:
     """
     specs = resolve_models(order.suite)
     _announce_weights(order, specs)
-    for name in _asked_backends(order.suite):
+    for name in (*_asked_backends(order.suite), *order.suite.backends):
         registry.get(name)
+    _check_settings(order.suite, specs)
     with (
         hold_host(order.listener.say),
         tempfile.TemporaryDirectory(prefix="bakeoff-") as scratch,
@@ -221,6 +222,13 @@ def _announce_weights(order: Launch, specs: Mapping[str, ModelSpec]) -> None:
                 f"{name}: random weights, since pretrained ones need the network (--weights pretrained): "
                 "latency is measured, accuracy is not"
             )
+
+
+def _check_settings(suite: Suite, specs: Mapping[str, ModelSpec]) -> None:
+    """Refuse settings for a model that is not measured: a misspelt name there would change the weights in silence."""
+    for name in suite.models:
+        if name not in specs:
+            raise UserError(f"suite {suite.name}: models.{name}: no model of the matrix is called so; mend its name")
 
 
 def _check_versions(earlier: Run, versions: Mapping[str, str]) -> None:

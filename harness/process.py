@@ -128,7 +128,9 @@ class Worker:
         except (EOFError, OSError) as error:
             raise self._obituary(stage) from error
         if "error" in answer:
-            raise decode_error(answer["error"])
+            failure = decode_error(answer["error"])
+            failure.stderr_tail = self.stderr_tail()
+            raise failure
         return answer
 
     def stop(self) -> None:

@@ -30,6 +30,7 @@ BLAME_BY_STAGE: dict[str, Blame] = {
     "compile": "compiler",
     "load": "runtime",
     "first": "runtime",
+    "check": "runtime",
     "warm": "runtime",
     "block": "runtime",
 }

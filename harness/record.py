@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ..models.errors import CellError, WorkerError
+from ..models.errors import CellError
 from ..reports.results import Cell, CheckResult, ExecutedFacts
 from .live import LiveCell, Prepared
 from .plan import CellSpec
@@ -32,7 +32,7 @@ def failed_cell(
         reason=error.reason,
         blame=error.blame,
         stage=error.stage or None,
-        stderr_tail=(error.stderr_tail or None) if isinstance(error, WorkerError) else None,
+        stderr_tail=error.stderr_tail or None,
         compile_s=prepared.compile_s if prepared else None,
         compile_cached=prepared.compile_cached if prepared else None,
         artifact_bytes=prepared.artifact_bytes if prepared else None,

@@ -95,6 +95,8 @@ class CellError(BakeoffError):
         self.reason = reason
         self.blame: Blame = blame
         self.stage = stage
+        self.stderr_tail = ""
+        """Last words of the process in which it happened, if there was one."""
 
 
 class UnsupportedError(CellError):
