@@ -290,7 +290,7 @@ class TestSchema:
         """Processes that open a new store at the same moment all succeed, and it is made once."""
         done = run_script("open", tmp_path / "s.sqlite3", 4)
 
-        assert ["0"] * 4 == done.stdout.split()
+        assert "0000" == "".join(done.stdout.split())  # their lines may run into each other
         assert "" == done.stderr
         Store.open(str(tmp_path / "s.sqlite3")).create_run(make_run("r1"))
 
