@@ -30,6 +30,7 @@ __all__ = [
     "LoadRequest",
     "Probe",
     "Session",
+    "SmokeTested",
 ]
 
 Array = NDArray[np.generic]
@@ -128,6 +129,15 @@ class AsyncSession(Protocol):
 
     def wait(self, handle: Any) -> Sequence[Array]:
         """Block until that inference is done and return its outputs, which stay valid."""
+        ...
+
+
+@runtime_checkable
+class SmokeTested(Protocol):
+    """A backend that can try itself out, because some combinations of its packages install well and then crash."""
+
+    def smoke(self) -> str:
+        """Compile and run something tiny; return the version that did. May crash: call it in a process of its own."""
         ...
 
 

@@ -91,6 +91,10 @@ class Advisers:
         """Source of the bare loop with the backend of *cell* alone. Raises CellError."""
         return str(self._ask(cell, model, "reproducer")["source"])
 
+    def smoke(self, name: str) -> None:
+        """Let backend *name* try itself out. Raises CellError if that fails or crashes."""
+        self._workers[name].ask({"op": "smoke", "backend": name}, limit_s=PROBE_LIMIT_S)
+
     def close(self) -> None:
         """End all of them."""
         for worker in self._workers.values():

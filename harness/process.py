@@ -234,4 +234,5 @@ def _environment(threads: int) -> dict[str, str]:
     environment = dict(os.environ)
     environment.update({name: str(threads) for name in _THREAD_VARIABLES})
     environment["PYTHONSAFEPATH"] = "1"
+    environment["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime's wheels report home otherwise
     return environment

@@ -23,7 +23,7 @@ import numpy as np
 
 from .. import __version__
 from ..backends import registry
-from ..backends.base import Array, CompileRequest, LoadRequest, Session
+from ..backends.base import Array, CompileRequest, LoadRequest, Session, SmokeTested
 from ..models.compare import Comparison, compare
 from ..models.errors import MismatchError, StageError
 from .protocol import PROTOCOL_VERSION, Message, encode_error, receive, send
@@ -72,6 +72,11 @@ class _Worker:
                 for device in probe.devices
             ],
         }
+
+    def do_smoke(self, request: Message) -> Message:
+        """Let the backend try itself out, where it knows how to."""
+        backend = registry.get(request["backend"])
+        return {"version": backend.smoke() if isinstance(backend, SmokeTested) else ""}
 
     def do_cache_key(self, request: Message) -> Message:
         return {"key": dict(registry.get(request["backend"]).cache_key(_compile_request(request)))}

@@ -80,7 +80,7 @@ def _run(module: str, scratch: Path, timeout_s: float, stage: str) -> int:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env={**os.environ, "PYTHONHASHSEED": "0", "ORT_DISABLE_TELEMETRY": "1"},
             start_new_session=True,
         )
         try:

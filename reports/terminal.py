@@ -23,7 +23,7 @@ def _clean(text: str) -> str:
 
 
 def _backend(view: CellView, comparison: Comparison) -> Text:
-    """Label, place and marks; text, never markup, because names come from anywhere."""
+    """Label and place; text, never markup, because names come from anywhere."""
     from rich.text import Text
 
     verdict = comparison.verdict
@@ -31,8 +31,16 @@ def _backend(view: CellView, comparison: Comparison) -> Text:
     text = Text(_clean(view.label), style="bold" if leads else "")
     if leads:
         text.append(" fastest" if verdict.outcome == "fastest" else " tie", style="green")
+    return text
+
+
+def _marks(view: CellView) -> Text:
+    """The words that must stand beside the figure."""
+    from rich.text import Text
+
+    text = Text()
     for number, mark in enumerate(view.marks):
-        text.append(", " if number else " · ", style="dim")
+        text.append(", " if number else "", style="dim")
         text.append(_clean(mark.label), style="yellow" if mark.level == "caution" else "dim")
     return text
 
@@ -54,19 +62,18 @@ def _table(view: RunView, comparison: Comparison) -> Table:
         title.append("  random weights", style="dim")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("backend", min_width=14)
-    for name in ("median ms", "interval", "eager", "p99 ms", "start", "peak RSS"):
+    for name in ("median ms", "interval", "eager", "p99 ms"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("marks")
     for found in comparison.measured:
         cell = found.cell
-        start = words.seconds(cell.cached_start_ms / 1000) if cell.cached_start_ms is not None else words.MISSING
         table.add_row(
             _backend(found, comparison),
             words.ms(cell.median_ms),
             words.interval_ms(found.interval, found.median_ms),
             _gain(found),
             words.ms(cell.p99_ms),
-            start,
-            words.size(cell.peak_rss_bytes),
+            _marks(found),
         )
     for found in comparison.failures:
         table.add_row(Text(_clean(found.label)), Text(found.status, style="red"))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before any test imports onnxruntime
+
 # No test may pass or fail by the wall clock.
 settings.register_profile("bakeoff", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bakeoff")
