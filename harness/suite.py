@@ -19,8 +19,8 @@ from ..models.errors import SuiteError, UnknownNameError, UserError
 from .vocabulary import SCENARIOS, VARIANTS
 
 __all__ = [
-    "Addition",
     "BUILT_IN",
+    "Addition",
     "BackendSettings",
     "Matrix",
     "Measure",
