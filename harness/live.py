@@ -159,19 +159,7 @@ def load_cell(
         },
         limit_s=limit,
     )
-    worker.ask(
-        {
-            "op": "inputs",
-            "path": str(prepared.inputs),
-            "count": prepared.input_count,
-            "tolerance": prepared.tolerance,
-        },
-        limit_s=limit,
-    )
-    first = worker.ask({"op": "first"}, limit_s=limit)
-    for _ in range(1, prepared.input_count):
-        other = worker.ask({"op": "check"}, limit_s=limit)
-        first.update({name: max(first[name], other[name]) for name in ("max_abs_error", "max_rel_error")})
+    first = _first(worker, prepared, limit)
     live = LiveCell(
         prepared=prepared,
         worker=worker,
@@ -184,3 +172,21 @@ def load_cell(
     live.warm_up()
     worker.stop()
     return live
+
+
+def _first(worker: Worker, prepared: Prepared, limit_s: float) -> Message:
+    """The first inference, timed, and the check of the outputs of every input; the errors are the worst of all."""
+    worker.ask(
+        {
+            "op": "inputs",
+            "path": str(prepared.inputs),
+            "count": prepared.input_count,
+            "tolerance": prepared.tolerance,
+        },
+        limit_s=limit_s,
+    )
+    first = worker.ask({"op": "first"}, limit_s=limit_s)
+    for _ in range(1, prepared.input_count):
+        other = worker.ask({"op": "check"}, limit_s=limit_s)
+        first.update({name: max(first[name], other[name]) for name in ("max_abs_error", "max_rel_error")})
+    return first

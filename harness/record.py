@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from ..models.errors import CellError
 from ..reports.results import Cell, CheckResult, ExecutedFacts
@@ -19,15 +20,7 @@ def failed_cell(
 ) -> Cell:
     """The record of a cell that could not be measured; its failure is data."""
     return Cell(
-        key=cell.key,
-        model=cell.model,
-        variant=cell.full_variant,
-        backend=cell.backend,
-        scenario=cell.scenario,
-        threads=cell.threads,
-        batch=cell.batch,
-        device=cell.device,
-        options=dict(cell.options),
+        **_asked(cell),
         status=error.status,
         reason=error.reason,
         blame=error.blame,
@@ -58,15 +51,7 @@ def measured_cell(
     first_ms = live.first["first_ns"] / 1e6
     load_ms = live.load_s * 1e3
     return Cell(
-        key=cell.key,
-        model=cell.model,
-        variant=cell.full_variant,
-        backend=cell.backend,
-        scenario=cell.scenario,
-        threads=cell.threads,
-        batch=cell.batch,
-        device=cell.device,
-        options=dict(cell.options),
+        **_asked(cell),
         status="ok",
         median_ms=summary.median,
         ci_low_ms=summary.interval.low,
@@ -95,20 +80,38 @@ def measured_cell(
         rss_growth_bytes=report["rss_growth_bytes"],
         rss_method=report["rss_method"],
         executed=ExecutedFacts(threads_seen=report["threads_seen"], cores=tuple(cores), **_executed(report)),
-        check=CheckResult(
-            reference=prepared.reference,
-            max_abs_error=live.first["max_abs_error"],
-            max_rel_error=live.first["max_rel_error"],
-            tolerance=prepared.tolerance,
-            sampled_outputs=live.sampled,
-            sampled_max_rel_error=live.sampled_rel_error,
-        ),
+        check=_check(live),
         suspicious=bool(suspicious),
         suspicious_reasons=tuple(suspicious),
         notes=(*prepared.notes, *notes),
         group=group,
         sitting=sitting,
         finished_at=datetime.now(UTC),
+    )
+
+
+def _asked(cell: CellSpec) -> dict[str, Any]:
+    return {
+        "key": cell.key,
+        "model": cell.model,
+        "variant": cell.full_variant,
+        "backend": cell.backend,
+        "scenario": cell.scenario,
+        "threads": cell.threads,
+        "batch": cell.batch,
+        "device": cell.device,
+        "options": dict(cell.options),
+    }
+
+
+def _check(live: LiveCell) -> CheckResult:
+    return CheckResult(
+        reference=live.prepared.reference,
+        max_abs_error=live.first["max_abs_error"],
+        max_rel_error=live.first["max_rel_error"],
+        tolerance=live.prepared.tolerance,
+        sampled_outputs=live.sampled,
+        sampled_max_rel_error=live.sampled_rel_error,
     )
 
 
