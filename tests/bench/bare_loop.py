@@ -55,8 +55,7 @@ def openvino_call(model, threads):
     request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
     def call(x):
-        request.infer([x])
-        return request.get_output_tensor(0).data
+        return request.infer([x], share_inputs=True, share_outputs=True)[0]
 
     return call
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from journeys import default_run, killed_runs
 from lab import BareLoop, Bench, alternate, bench
 
-ROUNDS = 60
+ROUNDS = 240
 BACKENDS = ("eager", "onnxruntime", "openvino", "inductor", "litert")
 
 
@@ -103,7 +103,7 @@ def _group_over_alone(made: Bench, backend: str, threads: int) -> float:
         own, others = cells[backend], [cell for name, cell in cells.items() if name != backend]
         grouped: list[float] = []
         alone: list[float] = []
-        for _ in range(12):
+        for _ in range(30):
             for _ in range(3):
                 for other in others:
                     other.take_block()
@@ -131,7 +131,7 @@ def _against_benchmark_app(made: Bench, threads: int) -> float:
     with ExitStack() as stack:
         cell = made.load("openvino", threads, stack)
         ratios = []
-        for turn in range(7):
+        for turn in range(11):
             ours, theirs = [], 0.0
             for part in (0, 1) if turn % 2 == 0 else (1, 0):
                 if part == 0:
