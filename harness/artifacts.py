@@ -22,6 +22,9 @@ __all__ = ["Artifact", "CompileRoom", "compile_cells"]
 _KIND = "compiled"
 _FACTS = "compile.json"
 
+COMPILE_BYTES = 4 * 2**30
+"""Memory that one compilation is expected to take at most: no more go on at once than that many fit."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -78,6 +81,7 @@ def compile_cells(
         missing,
         lambda job, cores: _compile(job, suite, room, cores),
         cores=room.cores,
+        at_once=max(1, room.memory_limit_bytes // COMPILE_BYTES),
         done=lambda job: room.listener.step(f"compiled {job.cell.full_variant} {job.cell.backend}"),
     )
     results: dict[str, Artifact | CellError] = dict(ready)

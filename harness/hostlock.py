@@ -1,8 +1,8 @@
 """One lock for each host around every timed part, so that two runs never measure at the same time.
 
 The operating system gives the lock back when its holder dies, however it dies. There is a queue of one place in front
-of it: whoever waits holds the queue, and whoever lets the lock go has to queue again, so two runs that take the lock
-for each group of cells alternate.
+of it: whoever waits holds the queue, and whoever lets the lock go has to queue again, so of several runs none waits
+for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from ..models.errors import UserError
 
-__all__ = ["hold_host"]
+__all__ = ["hold_host", "lock_folder"]
 
 POLL_S = 0.1
 """How often a waiting run looks; seldom, since it takes CPU time from the run that measures."""
@@ -36,7 +36,7 @@ def hold_host(on_wait: Callable[[str], None] | None = None, folder: Path | None 
     re-entrant: a process that holds the lock and asks again waits for ever. Raises UserError if the lock file cannot
     be opened.
     """
-    place = Path(tempfile.gettempdir()) if folder is None else folder
+    place = folder or lock_folder()
     queue = FileLock(place / "bakeoff-measure.queue.lock", mode=_EVERYBODY, poll_interval=POLL_S)
     lock = FileLock(place / "bakeoff-measure.lock", mode=_EVERYBODY, poll_interval=POLL_S)
     holder = place / "bakeoff-measure.holder.json"
@@ -53,6 +53,13 @@ def hold_host(on_wait: Callable[[str], None] | None = None, folder: Path | None 
         _write_holder(holder, {})
     finally:
         lock.release()
+
+
+def lock_folder() -> Path:
+    """Where the lock lies: the same place for everybody on the host, whatever their TMPDIR, or $BAKEOFF_LOCK_FOLDER."""
+    chosen = os.environ.get("BAKEOFF_LOCK_FOLDER")
+    shared = Path("/tmp")
+    return Path(chosen) if chosen else shared if shared.is_dir() else Path(tempfile.gettempdir())
 
 
 class _Once:
@@ -83,7 +90,7 @@ def _in_words(place: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{place}: cannot lock this host for measuring ({error.strerror or error}); make the folder writable or "
-            "name another with TMPDIR"
+            "name another with BAKEOFF_LOCK_FOLDER"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,11 +22,13 @@ from ..reports.results import Run, Target
 from .advisers import Advisers, BackendFacts
 from .cgroup import own_cgroup
 from .cores import all_cores, usable_cores
+from .folders import data_folder
 from .hostlock import hold_host
-from .machine import judge_state, snapshot
+from .machine import count, judge_state, snapshot
 from .peaks import target_peaks
 from .phases import PhaseClock
 from .plan import CellSpec, expand
+from .processes import busy_processes, scan_processes
 from .progress import Listener
 from .runner import Runner
 from .store import Store, suite_fingerprint
@@ -95,6 +98,7 @@ class _Sitting:
         self._clock = PhaseClock()
         self._cores = usable_cores()
         self._state = snapshot(self._cores)
+        self._counted, self._scan = count(self._cores), scan_processes()
 
     def run(self) -> Run:
         order, suite = self._order, self._order.suite
@@ -107,6 +111,7 @@ class _Sitting:
                 known=registry.names(),
                 all_cores=all_cores(self._cores, own_cgroup().limits().cpu_quota_cores),
             )
+            self._look_around()
             run = self._begin(advisers.facts)
             finished = order.store.finished_keys(run.id)
             left = [cell for cell in cells if cell.key not in finished]
@@ -119,20 +124,34 @@ class _Sitting:
                 advisers.close()  # their memory is wanted for the workers
                 self._note_models(run, runner, cells)
                 runner.measure(left)
+            except UserError:
+                if not order.store.finished_keys(run.id):  # nothing was measured: leave no empty run behind
+                    order.store.delete_run(run.id)
+                raise
             except BaseException:
                 self._end(run.id, "interrupted")
                 raise
         self._end(run.id, "finished")
         return order.store.load_run(run.id)
 
+    def _look_around(self) -> None:
+        """Complete the state before the run: who else was busy, and what the hypervisor took, while we probed.
+
+        The load average stays that of the beginning, before our own work raised it.
+        """
+        busy = busy_processes(self._scan, scan_processes(), (os.getpid(),))
+        later = snapshot(self._cores, since=self._counted, busy_processes=busy)
+        self._state = later.model_copy(update={"load_1m": self._state.load_1m})
+
     def _begin(self, facts: Mapping[str, BackendFacts]) -> Run:
         """Take up the run that is to be resumed, or make a new one."""
         order = self._order
         target = self._target(facts)
-        versions = {package: version for fact in facts.values() for package, version in fact.packages.items()}
+        by_backend = {name: dict(fact.packages) for name, fact in facts.items() if fact.available}
+        versions = {package: version for packages in by_backend.values() for package, version in packages.items()}
         earlier = _run_to_resume(order.store, order.suite, target) if order.resume else None
         if earlier is not None:
-            _check_versions(earlier, versions)
+            _check_versions(earlier, by_backend)
             state = "is finished" if earlier.status == "finished" else f"{len(earlier.cells)} cells are done"
             order.listener.say(f"resuming run {earlier.id}: {state}")
             order.store.add_state(earlier.id, self._state)
@@ -149,6 +168,7 @@ class _Sitting:
             target_id=target.id,
             target=target,
             versions=dict(sorted(versions.items())),
+            backend_versions=by_backend,
         )
         order.store.create_run(run)
         order.store.add_state(run.id, self._state)
@@ -157,13 +177,21 @@ class _Sitting:
     def _target(self, facts: Mapping[str, BackendFacts]) -> Target:
         probes = {name: Probe(available=fact.available, devices=fact.devices) for name, fact in facts.items()}
         target = describe_target(probes)
-        return target.model_copy(update={"peaks": target_peaks(target.id, self._cores)})
+        try:
+            peaks = target_peaks(target.id, self._cores)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or data_folder()}: cannot keep what was measured of this machine ({error.strerror}); "
+                "free some space or make it writable"
+            ) from error
+        return target.model_copy(update={"peaks": peaks})
 
     def _runner(self, run: Run, facts: dict[str, BackendFacts]) -> Runner:
         order = self._order
         limit_gib = order.suite.measure.memory_limit_gib
         available = int(psutil.virtual_memory().available * MEMORY_SHARE)
         headroom = own_cgroup().memory_headroom()
+        free = available if headroom is None else min(available, headroom)
         return Runner(
             run_id=run.id,
             suite=order.suite,
@@ -174,7 +202,7 @@ class _Sitting:
             scratch=self._scratch,
             reproducers=order.reproducers,
             cores=self._cores,
-            memory_limit_bytes=int(limit_gib * 2**30) if limit_gib else min(available, headroom or available),
+            memory_limit_bytes=int(limit_gib * 2**30) if limit_gib else free,
             standing=judge_state(self._state, len(self._cores)),
             listener=order.listener,
             clock=self._clock,
@@ -182,11 +210,19 @@ class _Sitting:
 
     def _note_models(self, run: Run, runner: Runner, cells: Sequence[CellSpec]) -> None:
         """Keep where the models of the run came from."""
-        subjects = {(cell.full_variant): (runner.subjects.get((cell.model, cell.batch)), cell) for cell in cells}
-        facts = [subject.facts(cell.variant) for subject, cell in subjects.values() if isinstance(subject, Subject)]
-        known = {known.variant for known in run.models}
-        new = tuple(fact for fact in facts if fact.variant not in known)
-        self._order.store.update_run(run.model_copy(update={"models": (*run.models, *new)}))
+        models = {known.variant: known for known in run.models}
+        for cell in cells:
+            subject = runner.subjects.get((cell.model, cell.batch))
+            if not isinstance(subject, Subject):
+                continue
+            facts = subject.facts(cell.variant)
+            earlier = models.setdefault(facts.variant, facts)
+            if len(self._order.suite.matrix.batch) == 1 and earlier.onnx_sha256 != facts.onnx_sha256:
+                raise UserError(
+                    f"run {run.id} was begun with another {cell.model} (its ONNX file has changed since); start a new "
+                    "run without --resume"
+                )
+        self._order.store.update_run(run.model_copy(update={"models": tuple(models.values())}))
 
     def _end(self, run_id: str, status: Literal["interrupted", "finished"]) -> None:
         store = self._order.store
@@ -231,9 +267,14 @@ def _check_settings(suite: Suite, specs: Mapping[str, ModelSpec]) -> None:
             raise UserError(f"suite {suite.name}: models.{name}: no model of the matrix is called so; mend its name")
 
 
-def _check_versions(earlier: Run, versions: Mapping[str, str]) -> None:
+def _check_versions(earlier: Run, versions: Mapping[str, Mapping[str, str]]) -> None:
     """Refuse to mix figures of two versions of a package in one run."""
-    changed = [name for name, version in versions.items() if earlier.versions.get(name, version) != version]
+    changed = [
+        f"{package} ({backend})"
+        for backend, packages in versions.items()
+        for package, version in packages.items()
+        if earlier.backend_versions.get(backend, {}).get(package, version) != version
+    ]
     if changed:
         raise UserError(
             f"run {earlier.id} was begun with other versions of {', '.join(changed)}; start a new run without --resume"

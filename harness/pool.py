@@ -29,16 +29,17 @@ def run_jobs(
     *,
     cores: Sequence[int],
     done: Callable[[Item], None],
+    at_once: int | None = None,
 ) -> list[Result]:
     """Call *work(item, its cores)* for every item, as many at once as there are cores; results in order of *items*.
 
-    *done* is called in this thread. If a job raises, or on Ctrl-C, no further job is started, every process that was
-    started below this one is killed, and the exception goes on.
+    *at_once* bounds how many go on side by side. *done* is called in this thread. If a job raises, or on Ctrl-C, no
+    further job is started, every process that was started below this one is killed, and the exception goes on.
     """
     if not items:
         return []
     free: SimpleQueue[tuple[int, ...]] = SimpleQueue()
-    shares = split_cores(cores, len(items))
+    shares = split_cores(cores, min(len(items), at_once or len(items)))
     for share in shares:
         free.put(share)
     failed = Event()

@@ -26,6 +26,9 @@ PROTOCOL_VERSION = 1
 
 Message = dict[str, Any]
 
+_FIGURES = ("max_abs_error", "max_rel_error", "tolerance")
+"""What a mismatch says besides its reason."""
+
 BLAME_BY_STAGE: dict[str, Blame] = {
     "compile": "compiler",
     "load": "runtime",
@@ -64,6 +67,7 @@ def encode_error(error: BaseException, *, stage: str) -> Message:
                 "reason": error.reason,
                 "blame": error.blame if error.blame != "unknown" else blame,
                 "stage": error.stage or stage,
+                "figures": {name: getattr(error, name) for name in _FIGURES if hasattr(error, name)},
             }
         }
     text = str(error).strip().splitlines()
@@ -74,8 +78,11 @@ def encode_error(error: BaseException, *, stage: str) -> Message:
 def decode_error(error: Mapping[str, Any]) -> CellError:
     """The exception that the error part of an answer stands for."""
     kind = _ERRORS.get(str(error.get("kind")), CellError)
-    return kind(
+    failure = kind(
         str(error.get("reason", "unknown error")),
         blame=error.get("blame", "unknown"),
         stage=str(error.get("stage", "")),
     )
+    for name, value in error.get("figures", {}).items():
+        setattr(failure, name, value)
+    return failure

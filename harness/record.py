@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ..models.errors import CellError
+from ..models.errors import CellError, MismatchError
 from ..reports.results import Cell, CheckResult, ExecutedFacts
 from .live import LiveCell, Prepared
 from .plan import CellSpec
@@ -26,6 +26,7 @@ def failed_cell(
         blame=error.blame,
         stage=error.stage or None,
         stderr_tail=error.stderr_tail or None,
+        check=_failed_check(error, prepared),
         compile_s=prepared.compile_s if prepared else None,
         compile_cached=prepared.compile_cached if prepared else None,
         artifact_bytes=prepared.artifact_bytes if prepared else None,
@@ -104,12 +105,25 @@ def _asked(cell: CellSpec) -> dict[str, Any]:
     }
 
 
+def _failed_check(error: CellError, prepared: Prepared | None) -> CheckResult | None:
+    if not isinstance(error, MismatchError) or prepared is None:
+        return None
+    if error.max_abs_error is None or error.max_rel_error is None or error.tolerance is None:
+        return None
+    return CheckResult(
+        reference=prepared.reference,
+        max_abs_error=error.max_abs_error,
+        max_rel_error=error.max_rel_error,
+        tolerance=error.tolerance,
+    )
+
+
 def _check(live: LiveCell) -> CheckResult:
     return CheckResult(
         reference=live.prepared.reference,
         max_abs_error=live.first["max_abs_error"],
         max_rel_error=live.first["max_rel_error"],
-        tolerance=live.prepared.tolerance,
+        tolerance=live.first["tolerance"],
         sampled_outputs=live.sampled,
         sampled_max_rel_error=live.sampled_rel_error,
     )

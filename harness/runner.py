@@ -74,7 +74,7 @@ class Runner:
             cache=self.cache,
             scratch=self.scratch,
             cores=self.cores,
-            memory_limit_bytes=self.memory_limit_bytes // max(1, len(self.cores)),
+            memory_limit_bytes=self.memory_limit_bytes,
             listener=self.listener,
         )
         with self.clock.phase("compile"):
@@ -174,7 +174,7 @@ class Runner:
             device=cell.device,
             options=cell.options,
         )
-        if isinstance(error, MismatchError):
+        if isinstance(error, MismatchError) and error.blame == "unknown":
             baseline = self.facts[cell.backend].baseline
             if baseline:
                 self._mismatched_baselines.add(spec.group)
@@ -207,7 +207,11 @@ class Runner:
             except CellError as problem:
                 self.listener.say(f"no script reproduces {cell.key}: {problem.reason}")
                 return None
-        return write_reproducer(cell, error, subject, source, self.reproducers / self.run_id)
+        try:
+            return write_reproducer(cell, error, subject, source, self.reproducers / self.run_id)
+        except OSError as problem:  # the cell itself must not be lost for it
+            self.listener.say(f"no script reproduces {cell.key}: {problem}")
+            return None
 
     def _subject(self, key: SubjectKey) -> Subject | CellError:
         name, batch = key

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..models.cache import disk_errors
 from ..models.compare import tolerance_for
 from ..models.errors import MismatchError
 from ..models.export import export
@@ -99,7 +100,8 @@ def prepare_subject(name: str, request: ModelRequest, suite: Suite, cache: Path,
     arrays = {f"input_{index}_{place}": array for index, row in enumerate(feeds) for place, array in enumerate(row)}
     for index, row in enumerate(reference.outputs):
         arrays.update({f"output_{index}_{place}": array for place, array in enumerate(row)})
-    np.savez(io, allow_pickle=False, **arrays)
+    with disk_errors(scratch):
+        np.savez(io, allow_pickle=False, **arrays)
     return Subject(
         name=name,
         request=request,

@@ -12,7 +12,7 @@ import psutil
 
 from ..reports.results import MachineState
 from .cgroup import own_cgroup
-from .machine import Counters, count, judge, snapshot, subtract
+from .machine import Counters, count, judge, judge_state, snapshot, subtract
 from .processes import ProcessScan, busy_processes, scan_processes
 from .protocol import Message
 
@@ -38,7 +38,11 @@ class Watch:
     standing: tuple[str, ...] = ()
     """Reasons that hold for every cell of this sitting."""
     _tallies: dict[int, _Tally] = field(default_factory=dict)
+    _start: Counters = field(init=False)
     _scan: ProcessScan = field(default_factory=scan_processes)
+
+    def __post_init__(self) -> None:
+        self._start = count(self.cores)
 
     def has_room(self, needed_bytes: float) -> bool:
         """Whether *needed_bytes* of memory are still available, to the machine and to our control group."""
@@ -68,11 +72,14 @@ class Watch:
             return list(self.standing)
         found = judge(_NOTHING, tally.grown, tally.own_cpu_s, tally.wall_s, len(self.cores))
         busy = self._busy() if found else ()
-        return [*self.standing, *found, *(f"busy beside it: {process}" for process in busy)]
+        # Our own work raises the load average; clock and temperature are nobody's but the machine's.
+        now = snapshot(self.cores).model_copy(update={"load_1m": None})
+        hot = [reason for reason in judge_state(now, len(self.cores)) if reason not in self.standing]
+        return [*self.standing, *found, *hot, *(f"busy beside it: {process}" for process in busy)]
 
     def state(self) -> MachineState:
         """The machine now, with who else was busy since the group began."""
-        return snapshot(self.cores, busy_processes=self._busy())
+        return snapshot(self.cores, since=self._start, busy_processes=self._busy())
 
     def _busy(self) -> tuple[str, ...]:
         return busy_processes(self._scan, scan_processes(), (os.getpid(),))

@@ -113,6 +113,10 @@ class MismatchError(CellError):
     """The outputs differ from the fp32 reference by more than the tolerance."""
 
     status = "mismatch"
+    max_abs_error: float | None = None
+    max_rel_error: float | None = None
+    """Largest difference over the largest reference value; None where nothing was compared."""
+    tolerance: float | None = None
 
 
 class WorkerError(CellError):

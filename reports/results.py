@@ -268,6 +268,8 @@ class Run(_Record):
     target: Target
     versions: dict[str, str] = Field(default_factory=dict)
     """Packages and their versions, of every backend in the run."""
+    backend_versions: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """The same by backend: one may have an interpreter, and so packages, of its own."""
     noise_floor: float | None = None
     """Largest floor of the run's A/A controls; null without a control."""
     models: tuple[ModelFacts, ...] = ()

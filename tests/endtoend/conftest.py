@@ -79,6 +79,7 @@ def sandbox(tmp_path: Path, shared: Path, thirdparty: Path) -> Sandbox:
         "XDG_CACHE_HOME": str(shared / "cache"),
         "XDG_DATA_HOME": str(shared / "data"),
         "TMPDIR": str(temporary),
+        "BAKEOFF_LOCK_FOLDER": str(temporary),
         "BAKEOFF_CACHE": str(shared / "artifacts"),
         "BAKEOFF_STORE": str(tmp_path / "store.sqlite3"),
     }

@@ -129,6 +129,8 @@ def test_a_failing_cell_harms_no_other(
     assert status == failed["status"]
     assert words in failed["reason"]
     assert failed["blame"]
+    if fault == "wrong":
+        assert failed["check"]["max_rel_error"] > failed["check"]["tolerance"]
     script = Path(failed["reproducer"])
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
     assert 0 == done.returncode, done.stderr

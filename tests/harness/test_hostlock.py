@@ -133,7 +133,7 @@ def test_folder_that_cannot_be_used(tmp_path: Path) -> None:
     """Without a place for the lock, the user is told in one line what to do."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(UserError, match="TMPDIR"), hold_host(folder=tmp_path / "file"):
+    with pytest.raises(UserError, match="BAKEOFF_LOCK_FOLDER"), hold_host(folder=tmp_path / "file"):
         pytest.fail("there is no such folder")
 
 

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from bakeoff.harness.process import Worker, WorkerSettings
 from bakeoff.harness.protocol import send
+from bakeoff.harness.worker import _aligned
 from bakeoff.models.errors import MismatchError, StageError, UnsupportedError, UserError, WorkerError
 
 LIMIT_S = 120.0
@@ -192,6 +194,17 @@ class TestDeath:
 
 
 @pytest.mark.slow
+class TestInputs:
+    def test_begin_at_a_cache_line(self) -> None:
+        """Runtimes that take aligned memory as it is copy any other, which would be timed."""
+        for shape in ((1, 3, 7, 5), (3,), ()):
+            array = np.ones(shape, dtype=np.float32)
+            copy = _aligned(array)
+            assert 0 == copy.ctypes.data % 64
+            assert copy.flags.c_contiguous
+            np.testing.assert_array_equal(array, copy)
+
+
 class TestWrongAnswers:
     @pytest.mark.parametrize("fault", ["wrong", "nan"])
     def test_at_first(self, lab: Any, fault: str) -> None:
