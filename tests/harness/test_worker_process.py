@@ -193,7 +193,6 @@ class TestDeath:
             ask(worker, {"op": "hello"})
 
 
-@pytest.mark.slow
 class TestInputs:
     def test_begin_at_a_cache_line(self) -> None:
         """Runtimes that take aligned memory as it is copy any other, which would be timed."""
@@ -205,6 +204,7 @@ class TestInputs:
             np.testing.assert_array_equal(array, copy)
 
 
+@pytest.mark.slow
 class TestWrongAnswers:
     @pytest.mark.parametrize("fault", ["wrong", "nan"])
     def test_at_first(self, lab: Any, fault: str) -> None:
