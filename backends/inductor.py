@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..models.errors import StageError
 from .base import Array, CompileRequest, Executed, LoadRequest, Probe
-from .host import isa
+from .host import code_digest, isa
 from .inductor_compile import INSTALL_HINT, PACKAGE, compile_package, cpp_compiler, inductor_environment
 from .options import read_options
 from .precision import precision_name
@@ -92,13 +92,14 @@ class InductorBackend:
         )
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
-        """Versions, C++ compiler, ISA, threads (the code has them built in), options and Inductor's environment."""
+        """Versions, our importer, C++ compiler, ISA, threads (which are built in), options, Inductor's environment."""
         options = read_options("inductor", request.options, _OPTIONS)
         return {
             **torch_versions("torchao"),
             **options,
             **inductor_environment(),
             "C++ compiler": cpp_compiler(),
+            "code": code_digest("torch_import", "inductor_compile.py", "torch_runtime.py"),
             "device": request.device,
             "isa": f"{platform.machine()} {isa()}",
             "threads": str(request.threads),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..models.errors import StageError
 from .base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
-from .host import package_versions
+from .host import code_digest, package_versions
 from .litert_convert import MODEL, convert
 from .litert_plan import read_plan
 from .options import check_device, read_options
@@ -78,9 +78,9 @@ class LiteRtBackend:
         return Probe(available=True, version=packages["ai-edge-litert"], devices=(cpu,), packages=packages)
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
-        """The converter's versions; the file fits every CPU, and threads are set at load."""
+        """The converter's versions and our importer; the file fits every CPU, and threads are set at load."""
         _check(request)
-        return package_versions(*_CONVERTER)
+        return {**package_versions(*_CONVERTER), "code": code_digest("torch_import", "litert_convert.py")}
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Write the .tflite file and the signature."""

@@ -67,6 +67,12 @@ def _inputs(request: ModelRequest, spec: InputSpec) -> list[TensorSpec]:
         raise UserError(
             f"{request.spec.name}: no input called {request.shapes[0][0]!r}; its one input is called 'input'"
         )
+    for name, shape in request.shapes:
+        if request.batch != 1 and shape[0] != request.batch:
+            raise UserError(
+                f"{request.spec.name}: input {name!r} was given the shape {'x'.join(map(str, shape))}, whose batch is "
+                f"not the {request.batch} that was asked for; make them agree"
+            )
     return [TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in request.shapes]
 
 

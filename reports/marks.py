@@ -68,7 +68,7 @@ def _execution_marks(cell: Cell) -> Iterator[Mark]:
         why = f"Asked for {cell.device}, ran on {ran.device}."
         yield Mark(code="device", label=f"ran on {ran.device}", why=why, level="caution")
     asked = precision_asked(cell.variant)
-    if asked not in ran.precision:
+    if ran.precision not in (asked, "none"):  # none: there was no heavy operator to speak of
         why = f"Asked for {asked}, executed in {ran.precision}."
         yield Mark(code="precision", label=f"ran {ran.precision}", why=why, level="caution")
     if ran.threads != cell.threads:

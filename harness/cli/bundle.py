@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ...reports.results import Run
 
 __all__ = ["bundle", "import_"]
 
@@ -17,15 +23,20 @@ __all__ = ["bundle", "import_"]
 )
 def bundle(run_id: str, out: Path | None, store_url: str | None) -> None:
     """Write a run into one file, to move it to another machine."""
+    from ..folders import data_folder
     from ..store import Store
     from ..store.bundle import export_bundle
 
     store = Store.open(store_url)
     found = store.load_run(run_id)
+    # The paths in an imported run are somebody else's words: only what lies where our own scripts lie is taken.
+    home = (data_folder() / "reproducers" / found.id).resolve()
+    named = [Path(cell.reproducer).resolve() for cell in found.cells if cell.reproducer]
     scripts = {
-        f"reproducers/{path.parent.name}/{path.name}": path
-        for cell in found.cells
-        if cell.reproducer and (path := Path(cell.reproducer)).exists()
+        f"{_name(path.parent)}/{path.name}": path
+        for script in named
+        if script.is_relative_to(home) and script.parent.is_dir()
+        for path in sorted(script.parent.iterdir())
     }
     target = out or Path(f"{found.id}.bakeoff.zip")
     export_bundle(found, target, scripts)
@@ -39,10 +50,29 @@ def bundle(run_id: str, out: Path | None, store_url: str | None) -> None:
 )
 def import_(file: Path, store_url: str | None) -> None:
     """Take in a run from a file that `bundle` wrote. The JSON of `bakeoff show --json` is taken too."""
+    from ..folders import data_folder
     from ..store import Store
-    from ..store.bundle import import_bundle
+    from ..store.bundle import extract_files, import_bundle
 
     found = import_bundle(file)
+    home = data_folder() / "reproducers" / found.id
+    found = _with_scripts(found, home, extract_files(file, home))
     store = Store.open(store_url)
-    store.import_run(found)
-    click.echo(f"imported run {found.id} of {found.target.name} ({len(found.cells)} cells)")
+    taken = store.import_run(found)
+    words = "imported run" if taken else "already there: run"
+    click.echo(f"{words} {found.id} of {found.target.name} ({len(found.cells)} cells)")
+
+
+def _name(folder: Path) -> str:
+    """What the *folder* of a script is called in a bundle, where fewer characters are allowed."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", folder.name)
+
+
+def _with_scripts(run: Run, home: Path, extracted: Collection[Path]) -> Run:
+    """*run* with the places that its scripts have here; a cell whose script did not come along names none."""
+    cells = []
+    for cell in run.cells:
+        script = home / _name(Path(cell.reproducer).parent) / "reproduce.py" if cell.reproducer else None
+        here = str(script) if script in extracted else None
+        cells.append(cell.model_copy(update={"reproducer": here}))
+    return run.model_copy(update={"cells": tuple(cells)})

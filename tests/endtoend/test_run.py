@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,26 @@ def test_a_bundle_carries_a_run_to_another_store(sandbox: Any, tiny_onnx: str) -
     sandbox.run("import", "run.zip", "--store", "other.sqlite3")
     there = json.loads(sandbox.run("show", "latest", "--json", "--store", "other.sqlite3").stdout)
     assert sandbox.show() == there
+
+
+def test_a_bundle_carries_its_scripts_and_no_other_file(sandbox: Any, tiny_onnx: str) -> None:
+    """A failed cell's script runs after an import; a path that an imported run names is never packed."""
+    suite = sandbox.write("faulty.toml", FAULTY.format(fault="raise", stage="load", after=0))
+    sandbox.run("run", suite, expect=1)
+    sandbox.run("bundle", "--out", "run.zip")
+    shutil.rmtree(Path(sandbox.environment["XDG_DATA_HOME"]) / "bakeoff" / "reproducers")
+    sandbox.run("import", "run.zip", "--store", "other.sqlite3")
+    there = json.loads(sandbox.run("show", "--json", "--store", "other.sqlite3").stdout)
+    script = next(cell["reproducer"] for cell in there["cells"] if cell["status"] == "failed")
+    assert 0 == subprocess.run([sys.executable, script], capture_output=True, check=False, timeout=120).returncode
+    (sandbox.home / "secret").write_text("secret")
+    there["id"] = "19700101-000000-0000"
+    there["cells"][0]["reproducer"] = str(sandbox.home / "secret")
+    sandbox.write("forged.json", json.dumps(there))
+    sandbox.run("import", "forged.json", "--store", "third.sqlite3")
+    sandbox.run("bundle", "--store", "third.sqlite3", "--out", "third.zip")
+    with zipfile.ZipFile(sandbox.home / "third.zip") as archive:
+        assert not [name for name in archive.namelist() if "secret" in name]
 
 
 BAD = {
