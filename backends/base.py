@@ -29,6 +29,7 @@ __all__ = [
     "Executed",
     "LoadRequest",
     "Probe",
+    "Quantization",
     "Session",
     "SmokeTested",
 ]
@@ -63,6 +64,22 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """What a runtime that quantizes with a tool of its own needs, beside the quantized ONNX file of `CompileRequest`.
+
+    The others compile that file and leave this alone.
+    """
+
+    kind: Literal["int8", "int8-dynamic", "int8-weights", "int4-weights"]
+    float_model: Path
+    """The ONNX file before this step."""
+    calibration: Path | None
+    """.npz with `images` (N, C, H, W), the very data that calibrated the ONNX file; None where none is needed."""
+    keep: tuple[str, ...] = ()
+    """Names of the ONNX nodes that stay in float."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompileRequest:
     """Compile *model* into the existing empty folder *out*."""
 
@@ -72,6 +89,8 @@ class CompileRequest:
     threads: int = 1
     options: Mapping[str, str] = field(default_factory=dict)
     """A backend's own options from the suite, as text; an unknown key or bad value raises UnsupportedError."""
+    quantization: Quantization | None = None
+    """Set where *model* came out of a quantizing step."""
 
 
 @dataclass(frozen=True, kw_only=True)

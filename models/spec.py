@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["ExportedModel", "InputSpec", "ModelRequest", "ModelSpec", "ResizeRule", "Source", "TensorSpec"]
+__all__ = [
+    "ExportedModel",
+    "InputSpec",
+    "ModelRequest",
+    "ModelSpec",
+    "ResizeRule",
+    "Source",
+    "StepRecord",
+    "Task",
+    "TensorSpec",
+]
 
-Source = Literal["torchvision", "timm", "efficientnet_lite", "module", "onnx"]
+Source = Literal["torchvision", "timm", "efficientnet_lite", "digits", "rapidocr", "module", "onnx"]
+
+Task = Literal["classification", "detection", "segmentation", "text-recognition", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +66,7 @@ class ModelSpec:
 
     name: str
     family: str
-    task: Literal["classification", "unknown"]
+    task: Task
     source: Source
     reference: str
     """What the source calls it: a torchvision or timm name, `module:function`, or a path to an ONNX file."""
@@ -68,6 +81,8 @@ class ModelSpec:
     licence: str
     light_alternative: str | None = None
     """The zoo's lighter model to try in its place."""
+    data: str | None = None
+    """The data set that it is evaluated and calibrated on where nothing else is said, by the name of `datasets`."""
 
     @property
     def default_weights(self) -> str:
@@ -86,6 +101,32 @@ class ModelRequest:
     seed: int = 0
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """Static shapes for inputs of an ONNX file with dynamic dimensions: ((input name, shape), ...)."""
+    pruning: tuple[str, ...] = ()
+    """Pruning steps by their canonical spelling (see `variants`), carried out on the module before it is exported."""
+    training: Path | None = None
+    """.npz with `images` (N, C, H, W) float32 as the model takes them and `labels` (N,) int64, to fine-tune on after
+    pruning; None: no fine-tuning."""
+    simplify: bool = True
+    """False: the exporter's own graph is kept, without clean-up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """What one step of a variant did, so that anyone can do it again."""
+
+    step: str
+    """Its canonical spelling, "channel50"."""
+    parameters: Mapping[str, str]
+    """All settings, defaults included: {"percent": "50", "importance": "L2 norm", "fine-tuning": "8 epochs", ...}."""
+    seed: int
+    versions: Mapping[str, str]
+    """Of the libraries that did it."""
+    input_sha256: str
+    """Of what went in: the ONNX file, or for steps on a module the state of its weights."""
+    output_sha256: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What it changed, counted: {"parameters": "11689512 -> 3055880", "zeros": "0.0% -> 80.0%", ...}."""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +145,5 @@ class ExportedModel:
     input: InputSpec | None = None
     """What the model expects of an image: the zoo's spec, or for timm what its configuration says; None if unknown."""
     notes: tuple[str, ...] = ()
+    records: tuple[StepRecord, ...] = ()
+    """The steps that led from the model to this file, in order; empty for fp32."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from . import errors
-from .spec import InputSpec, ModelRequest, ModelSpec, ResizeRule, TensorSpec
+from .spec import InputSpec, ModelRequest, ModelSpec, ResizeRule, StepRecord, TensorSpec
 
 __all__ = [
     "decode_error",
     "decode_input",
+    "decode_records",
     "decode_request",
     "decode_tensors",
     "encode",
@@ -21,7 +23,7 @@ __all__ = [
 
 def encode(value: Any) -> Any:
     """A dataclass of `spec` as JSON values."""
-    return asdict(value)
+    return asdict(value, dict_factory=lambda pairs: {k: str(v) if isinstance(v, Path) else v for k, v in pairs})
 
 
 def decode_request(data: Mapping[str, Any]) -> ModelRequest:
@@ -29,7 +31,9 @@ def decode_request(data: Mapping[str, Any]) -> ModelRequest:
     spec = dict(data["spec"])
     spec["input"] = decode_input(spec["input"])
     shapes = tuple((name, tuple(shape)) for name, shape in data["shapes"])
-    return ModelRequest(**{**data, "spec": ModelSpec(**spec), "shapes": shapes})
+    training = Path(data["training"]) if data["training"] else None
+    changed = {"shapes": shapes, "pruning": tuple(data["pruning"]), "training": training}
+    return ModelRequest(**{**data, "spec": ModelSpec(**spec), **changed})
 
 
 def decode_input(data: Mapping[str, Any] | None) -> InputSpec | None:
@@ -49,6 +53,11 @@ def decode_input(data: Mapping[str, Any] | None) -> InputSpec | None:
 def decode_tensors(data: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
     """The `TensorSpec`s that `encode` wrote one by one."""
     return tuple(TensorSpec(**{**item, "shape": tuple(item["shape"])}) for item in data)
+
+
+def decode_records(data: list[Mapping[str, Any]]) -> tuple[StepRecord, ...]:
+    """The `StepRecord`s that `encode` wrote one by one."""
+    return tuple(StepRecord(**{**item, "notes": tuple(item["notes"])}) for item in data)
 
 
 def encode_error(error: errors.BakeoffError) -> dict[str, Any]:

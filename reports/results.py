@@ -15,16 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "SCHEMA_VERSION",
     "Accelerator",
+    "Accuracy",
     "Cell",
     "CheckResult",
     "Control",
     "Cpu",
     "ExecutedFacts",
+    "Fidelity",
     "MachineState",
     "ModelFacts",
     "Peaks",
     "Phase",
     "Run",
+    "StepFacts",
     "Target",
 ]
 
@@ -102,6 +105,21 @@ class MachineState(_Record):
     """Others that used more than a tenth of a core: "name (pid): 87% of a core"."""
 
 
+class StepFacts(_Record):
+    """One step of a variant: with what it was done, and what it did."""
+
+    step: str
+    """Its canonical spelling, "channel50"."""
+    parameters: dict[str, str] = Field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+    input_sha256: str = ""
+    output_sha256: str = ""
+    facts: dict[str, str] = Field(default_factory=dict)
+    """What it changed, counted: {"parameters": "11689512 -> 3055880", ...}."""
+    notes: tuple[str, ...] = ()
+
+
 class ModelFacts(_Record):
     """The model of a cell and where it came from."""
 
@@ -121,6 +139,12 @@ class ModelFacts(_Record):
     """{"input": "1x3x224x224 float32"}."""
     provenance: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    steps: tuple[StepFacts, ...] = ()
+    """The refactoring steps of the variant, in order; none for fp32."""
+    parameters: int | None = None
+    """Values in all weights of the ONNX file."""
+    zero_share: float | None = None
+    """Share of these that are exactly zero: a mask keeps them in place, a changed shape has none."""
 
 
 class ExecutedFacts(_Record):
@@ -152,6 +176,55 @@ class CheckResult(_Record):
     sampled_outputs: int = 0
     """Outputs taken from inside the timed part and compared."""
     sampled_max_rel_error: float | None = None
+
+
+class Accuracy(_Record):
+    """Accuracy on labelled data, of the very session that was timed. Never given for random weights."""
+
+    metric: str
+    """"top1", "mAP", "mIoU" or "exact"."""
+    value: float
+    """0 to 1."""
+    low: float
+    high: float
+    """95% interval: Wilson's for shares, a bootstrap over images for mAP and mIoU."""
+    n: int
+    """Images evaluated."""
+    top5: float | None = None
+    simulated: float | None = None
+    """The same metric on the same images with the variant's graph computed in float (Q/DQ simulated): what *value*
+    would be on a machine whose integer kernels round and saturate nothing. Null for variants that are not quantized."""
+    vs_fp32: float | None = None
+    """*value* minus that of the model's fp32 reference on the same images."""
+    vs_fp32_low: float | None = None
+    """Lower bound of *vs_fp32*, 95% one-sided, paired: -0.008 means "loses at most 0.8 points"."""
+    mcnemar_p: float | None = None
+    """Exact McNemar test of "as often better as worse than fp32"; null where answers are not right or wrong."""
+    data: str = ""
+    data_sha256: str = ""
+    """Of the images and labels as they were fed."""
+
+
+class Fidelity(_Record):
+    """How far the session's outputs lie from the model's fp32 reference, without labels."""
+
+    cosine: float | None = None
+    """Mean cosine similarity over images; null where outputs were not finite."""
+    snr_db: float | None = None
+    """Signal-to-noise ratio over all outputs, 10 log10(sum ref^2 / sum (out - ref)^2); null where they are equal."""
+    max_abs_error: float
+    top1_agreement: float | None = None
+    """Share of images with the same first class; null where the model is no classifier."""
+    top1_low: float | None = None
+    top1_high: float | None = None
+    """Wilson's 95% interval of it."""
+    top1_agreement_simulated: float | None = None
+    """The same for the quantized graph computed in float."""
+    n: int
+    """Images compared."""
+    data: str = ""
+    reference: str = ""
+    """What computed the fp32 reference."""
 
 
 class Cell(_Record):
@@ -217,6 +290,8 @@ class Cell(_Record):
 
     executed: ExecutedFacts | None = None
     check: CheckResult | None = None
+    accuracy: Accuracy | None = None
+    fidelity: Fidelity | None = None
     suspicious: bool = False
     suspicious_reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
