@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .errors import UserError
 
-__all__ = ["CALIBRATIONS", "CATALOGUE", "PRECISIONS", "Recipe", "Step", "parse_variant"]
+__all__ = ["CALIBRATIONS", "CATALOGUE", "PRECISIONS", "Recipe", "Step", "parse_variant", "split_variant"]
 
 CALIBRATIONS = ("minmax", "entropy", "percentile")
 """How static int8 chooses the range of an activation."""
@@ -110,7 +111,7 @@ def parse_variant(text: str) -> Recipe:
     kept = [step for step in steps if step.kind != "fp32"]
     if len(kept) < len(steps) and any(step.level == 3 for step in kept):
         raise UserError(f"variant {text!r}: fp32 and another precision at once; name one")
-    for before, after in zip(kept, kept[1:], strict=False):
+    for before, after in pairwise(kept):
         if after.level < before.level or (after.level == before.level and after.level in (0, 3)):
             raise UserError(
                 f"variant {text!r}: {after.text} cannot follow {before.text}; "
@@ -119,6 +120,15 @@ def parse_variant(text: str) -> Recipe:
     if len({step.kind for step in kept}) < len(kept):
         raise UserError(f"variant {text!r}: names a step twice; name it once")
     return Recipe(name="+".join(step.text for step in kept) or "fp32", steps=tuple(kept))
+
+
+def split_variant(text: str) -> tuple[str, Recipe]:
+    """Model and recipe of *text*, "resnet50@channel50+int8"; fp32 where it names no variant.
+
+    Raises `UserError` for a variant that `parse_variant` refuses.
+    """
+    model, sign, variant = text.rpartition("@")
+    return (model, parse_variant(variant)) if sign else (text, parse_variant("fp32"))
 
 
 def _parse(word: str, whole: str) -> Step:
