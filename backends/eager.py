@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from .base import Array, CompileRequest, Executed, LoadRequest, Probe
+from .host import code_digest
 from .options import read_options
-from .precision import count_weight_precisions, precision_name
+from .precision import count_stored_weights, count_weight_precisions, precision_name, stored_details
 from .signature import load_signature, read_signature, save_signature
 from .torch_runtime import check_torch_device, fp32_facts, set_up, to_arrays, to_tensors, torch_devices, torch_versions
 
@@ -70,9 +71,9 @@ class EagerBackend:
         )
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
-        """Nothing: the artifact is the model's own bytes."""
+        """Nothing but the form: the artifact is the model's own bytes and what is counted in them."""
         _check(request)
-        return {"form": "onnx"}
+        return {"form": "onnx", "code": code_digest("eager.py", "precision.py")}
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Copy the model in one file (large weights in a second one)."""
@@ -81,7 +82,11 @@ class EagerBackend:
         _check(request)
         save_signature(request.out, read_signature(request.model))
         model = onnx.load(request.model)
-        (request.out / _FACTS).write_text(json.dumps(count_weight_precisions(model.graph)) + "\n")
+        facts = {
+            "precisions": count_weight_precisions(model.graph, integer="fp32"),
+            "stored": count_stored_weights(model.graph),
+        }
+        (request.out / _FACTS).write_text(json.dumps(facts) + "\n")
         external = model.ByteSize() > _EXTERNAL_ABOVE_BYTES
         onnx.save(model, request.out / _MODEL, save_as_external_data=external, location=_WEIGHTS)
         return ()
@@ -107,7 +112,7 @@ class EagerSession:
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._device = request.device
-        self._precisions: dict[str, int] = json.loads((request.artifact / _FACTS).read_text())
+        self._facts: dict[str, dict[str, int]] = json.loads((request.artifact / _FACTS).read_text())
         set_up(request.threads)
         imported = import_onnx(request.artifact / _MODEL, stage="load")
         self._quantized = imported.quantized
@@ -124,12 +129,17 @@ class EagerSession:
         """Threads as torch says; precision by the weights as they are multiplied."""
         import torch
 
+        stored = "dequantized at every call" if self._quantized else "dequantized once, when it is loaded"
         return Executed(
             device=self._device,
-            precision=precision_name(self._precisions),
+            precision=precision_name(self._facts["precisions"]),
             threads=torch.get_num_threads(),
             marks=("int8 simulated in float",) if self._quantized else (),
-            details={**fp32_facts(), "interop threads": str(torch.get_num_interop_threads())},
+            details={
+                **fp32_facts(),
+                **stored_details(self._facts["stored"], stored),
+                "interop threads": str(torch.get_num_interop_threads()),
+            },
         )
 
     def close(self) -> None:

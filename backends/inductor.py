@@ -13,7 +13,7 @@ from .base import Array, CompileRequest, Executed, LoadRequest, Probe
 from .host import code_digest, isa
 from .inductor_compile import INSTALL_HINT, PACKAGE, compile_package, cpp_compiler, inductor_environment
 from .options import read_options
-from .precision import precision_name
+from .precision import precision_name, stored_details
 from .signature import load_signature, read_signature, save_signature
 from .torch_runtime import check_torch_device, fp32_facts, set_up, to_arrays, to_tensors, torch_devices, torch_versions
 
@@ -21,7 +21,9 @@ __all__ = ["InductorBackend", "InductorSession"]
 
 _FACTS = "facts.json"
 
-_OPTIONS = {"max_autotune": ("false", "true")}
+_OPTIONS = {"autocast": ("off", "bfloat16", "float16"), "max_autotune": ("false", "true")}
+
+_CODE = ("torch_import", "inductor_compile.py", "inductor_kernels.py", "precision.py", "torch_runtime.py")
 
 _REPRODUCER = """\
 import tempfile
@@ -32,6 +34,7 @@ import torch
 
 # bakeoff's own importer is part of this backend: a failure here may be the importer's fault, not Inductor's.
 from bakeoff.backends.torch_import import import_onnx
+from bakeoff.backends.torch_import.autocast import autocast_module
 from bakeoff.backends.torch_import.dtypes import graph_inputs
 
 
@@ -42,6 +45,8 @@ def build(model: str, threads: int):
     if imported.quantized:
         import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # registers the int8 fusions
     module = imported.module.to({device!r})
+    if {autocast!r} != "off":
+        module = autocast_module(module, {device!r}, {autocast!r})
     examples = tuple(tensor.to({device!r}) for tensor in graph_inputs(Path(model)))
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         program = torch.export.export(module, examples)
@@ -99,7 +104,7 @@ class InductorBackend:
             **options,
             **inductor_environment(),
             "C++ compiler": cpp_compiler(),
-            "code": code_digest("torch_import", "inductor_compile.py", "torch_runtime.py"),
+            "code": code_digest(*_CODE),
             "device": request.device,
             "isa": f"{platform.machine()} {isa()}",
             "threads": str(request.threads),
@@ -111,7 +116,7 @@ class InductorBackend:
         signature = read_signature(request.model)
         save_signature(request.out, signature)
         set_up(request.threads)
-        facts = compile_package(request, signature, _configs(options))
+        facts = compile_package(request, signature, _configs(options), options["autocast"])
         (request.out / _FACTS).write_text(json.dumps(facts) + "\n")
         return ()
 
@@ -123,7 +128,7 @@ class InductorBackend:
     def reproducer(self, request: CompileRequest) -> str:
         """The importer, torch.export and AOTInductor, without the rest of bakeoff."""
         options = _check(request)
-        return _REPRODUCER.format(device=request.device, configs=_configs(options))
+        return _REPRODUCER.format(device=request.device, configs=_configs(options), autocast=options["autocast"])
 
 
 class InductorSession:
@@ -158,8 +163,10 @@ class InductorSession:
             device=self._device,
             precision=precision_name(self._facts["precisions"]),
             threads=torch.get_num_threads(),
+            marks=tuple(self._facts["marks"]),
             details={
                 **fp32_facts(),
+                **stored_details(self._facts["stored"], "dequantized once, when it is compiled"),
                 "threads compiled for": str(self._facts["threads"]),
                 "compiled for": str(self._loader.get_metadata().get("AOTI_CPU_ISA", "")),
                 "kernels": ", ".join(f"{name}: {count}" for name, count in sorted(kernels.items())),

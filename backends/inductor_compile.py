@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import tempfile
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +16,10 @@ from typing import Any
 
 from ..models.errors import BakeoffError, Blame, StageError
 from .base import CompileRequest
-from .precision import count_weight_precisions
+from .inductor_kernels import executed_precisions, read_kernels
+from .precision import count_stored_weights, count_weight_precisions, short_precision, simulated_mark
 from .signature import Signature
+from .torch_import.autocast import autocast_module
 
 __all__ = ["INSTALL_HINT", "PACKAGE", "compile_package", "cpp_compiler", "inductor_environment"]
 
@@ -28,9 +28,6 @@ PACKAGE = "model.pt2"
 INSTALL_HINT = "install g++ (Debian, Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++) or set CXX"
 
 _CACHE_DIR = "TORCHINDUCTOR_CACHE_DIR"
-
-# Calls of torch's own kernels in the generated C++ code.
-_KERNEL = re.compile(r"\baoti_torch_(?:cpu|cuda)_(\w*(?:conv|linear|mm|attention)\w*)\(")
 
 
 def cpp_compiler() -> str:
@@ -47,8 +44,12 @@ def inductor_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k.startswith("TORCHINDUCTOR_") and k != _CACHE_DIR}
 
 
-def compile_package(request: CompileRequest, signature: Signature, configs: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the package into `request.out`; return "threads", "kernels" and "precisions" of the generated code.
+def compile_package(
+    request: CompileRequest, signature: Signature, configs: Mapping[str, Any], autocast: str
+) -> dict[str, Any]:
+    """Write the package into `request.out`; return what `InductorSession.executed` tells of the generated code.
+
+    *autocast* is "off", or the dtype that `torch.autocast` lowers convolutions and matrix products to.
 
     Raises `UnsupportedError` for an operator that the importer lacks, `StageError` for all else.
     """
@@ -61,7 +62,10 @@ def compile_package(request: CompileRequest, signature: Signature, configs: Mapp
     imported = import_onnx(request.model)
     if imported.quantized:
         _register_int8_fusions()
-    program = _export(imported.module.to(request.device), signature, request.device)
+    module = imported.module.to(request.device)
+    if autocast != "off":
+        module = autocast_module(module, request.device, autocast)
+    program = _export(module, signature, request.device)
     with _private_cache(request.out), _blaming("compiler", "Inductor"):
         import torch
 
@@ -69,12 +73,18 @@ def compile_package(request: CompileRequest, signature: Signature, configs: Mapp
             torch._inductor.aoti_compile_and_package(
                 program, package_path=os.fspath(request.out / PACKAGE), inductor_configs=dict(configs)
             )
-    kernels = _kernels(request.out / PACKAGE)
+    kernels = read_kernels(request.out / PACKAGE)
     graph = onnx.load(request.model, load_external_data=False).graph
+    asked = count_weight_precisions(graph, integer="fp32")
+    if autocast != "off":
+        asked = Counter({short_precision(autocast): asked.total()})
+    precisions = executed_precisions(kernels, asked)
     return {
         "threads": request.threads,
-        "kernels": kernels,
-        "precisions": _precisions(kernels, count_weight_precisions(graph)),
+        "kernels": kernels["counts"],
+        "precisions": precisions,
+        "stored": {} if imported.quantized else count_stored_weights(graph),
+        "marks": simulated_mark(graph, precisions),
     }
 
 
@@ -119,20 +129,3 @@ def _private_cache(out: Path) -> Iterator[None]:
                 del os.environ[_CACHE_DIR]
             else:
                 os.environ[_CACHE_DIR] = before
-
-
-def _kernels(package: Path) -> dict[str, int]:
-    """How often the generated code calls each of torch's own heavy kernels."""
-    counts: Counter[str] = Counter()
-    with zipfile.ZipFile(package) as archive:
-        for name in archive.namelist():
-            if name.endswith(".cpp"):
-                counts.update(_KERNEL.findall(archive.read(name).decode()))
-    return dict(counts)
-
-
-def _precisions(kernels: Mapping[str, int], weights: Mapping[str, int]) -> dict[str, int]:
-    """Heavy operators by precision: those in int8 kernels, and the rest as their weights are multiplied."""
-    integer = sum(count for name, count in kernels.items() if re.match(r"_q(conv|linear)", name))
-    rest = {name: count for name, count in weights.items() if name != "fp32"}
-    return {**rest, "int8": integer, "fp32": max(0, weights.get("fp32", 0) - integer)}

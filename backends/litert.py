@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import json
 import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ..models.errors import StageError
+from . import litert_quantize
 from .base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
 from .host import code_digest, package_versions
 from .litert_convert import MODEL, convert
-from .litert_plan import read_plan
+from .litert_plan import Plan, read_plan
 from .options import check_device, read_options
 from .precision import precision_name
 from .signature import load_signature, read_signature, save_signature
@@ -22,6 +27,10 @@ __all__ = ["LiteRtBackend", "LiteRtSession"]
 
 _RUNTIME = ("ai-edge-litert", "numpy")
 _CONVERTER = ("litert-torch", "litert-converter", "torch", "onnx")
+_QUANTIZER = ("ai-edge-quantizer",)
+_CODE = ("torch_import", "litert_convert.py", "litert_quantize.py")
+
+_FACTS = "facts.json"
 
 _REPRODUCER = """\
 import tempfile
@@ -35,13 +44,16 @@ from ai_edge_litert.interpreter import Interpreter
 from bakeoff.backends.torch_import import import_onnx
 from bakeoff.backends.torch_import.dtypes import graph_inputs
 
+{quantizer}
 
 def build(model: str, threads: int):
-    module = import_onnx(Path(model)).module
+{source}
     with tempfile.TemporaryDirectory() as folder:
-        path = folder + "/model.tflite"
-        litert_torch.convert(module, graph_inputs(Path(model))).export(path)
-        interpreter = Interpreter(model_content=Path(path).read_bytes(), num_threads=threads)
+        path = Path(folder) / "model.tflite"
+        litert_torch.convert(imported.module, graph_inputs(source)).export(str(path))
+        content = path.read_bytes()
+{quantize}
+    interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner()
     inputs = [d["index"] for _, d in sorted(runner.get_input_details().items(), key=lambda i: int(i[0][5:]))]
@@ -54,6 +66,31 @@ def build(model: str, threads: int):
         return [interpreter.get_tensor(index) for index in outputs]
 
     return run
+"""
+
+_SOURCE = """\
+    source = Path(model)
+    imported = import_onnx(source)"""
+
+# LiteRT quantizes the float model by itself: that file and the calibration data are looked for beside the quantized one
+# first, so that a bundle of all three can be carried elsewhere.
+_FLOAT_SOURCE = """\
+    source = beside(model, {float_model!r})
+    imported = import_onnx(source)"""
+
+_QUANTIZE = """\
+        modules = {{node: module for module, node in imported.onnx_names.items()}}
+        keep = {{node: modules[node] for node in {keep!r} if node in modules}}
+        calibration = beside(model, {calibration!r}) if {calibration!r} else None
+        outputs = output_modules(imported.module)
+        content, _ = quantize(path, {kind!r}, calibration=calibration, keep=keep, outputs=outputs)"""
+
+_BESIDE = """
+
+def beside(model: str, other: str) -> Path:
+    near = Path(model).parent / Path(other).name
+    return near if near.exists() else Path(other)
+
 """
 
 
@@ -73,22 +110,36 @@ class LiteRtBackend:
         for package in ("litert_torch", "torch"):
             if find_spec(package) is None:
                 return Probe(available=False, reason=f"{package}, the converter, is not installed")
-        packages = package_versions(*_RUNTIME, *_CONVERTER)
+        packages = package_versions(*_RUNTIME, *_CONVERTER, *_QUANTIZER)
         cpu = Device(name="cpu", description="XNNPACK", tested=True)
         return Probe(available=True, version=packages["ai-edge-litert"], devices=(cpu,), packages=packages)
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
-        """The converter's versions and our importer; the file fits every CPU, and threads are set at load."""
+        """Versions of converter and quantizer, our importer; of a quantized model all that the quantizer is given.
+
+        The file fits every CPU, and threads are set at load.
+        """
         _check(request)
-        return {**package_versions(*_CONVERTER), "code": code_digest("torch_import", "litert_convert.py")}
+        key = {**package_versions(*_CONVERTER, *_QUANTIZER), "code": code_digest(*_CODE)}
+        if (quantization := request.quantization) is None:
+            return key
+        return {
+            **key,
+            "quantization": quantization.kind,
+            "keep": json.dumps(sorted(quantization.keep)),
+            "float model": _sha256(quantization.float_model),
+            "calibration": _sha256(quantization.calibration) if quantization.calibration else "none",
+        }
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
-        """Write the .tflite file and the signature."""
+        """Write the .tflite file, the signature, and what quantized it."""
         _check(request)
         signature = read_signature(request.model)
         save_signature(request.out, signature)
-        convert(request.model, signature, request.out)
-        return ()
+        notes = convert(request, signature)
+        facts = {"quantizer": notes[0]} if request.quantization else {}
+        (request.out / _FACTS).write_text(json.dumps(facts) + "\n")
+        return notes
 
     def load(self, request: LoadRequest) -> LiteRtSession:
         """Load the .tflite file; torch is not imported."""
@@ -96,9 +147,16 @@ class LiteRtBackend:
         return LiteRtSession(request)
 
     def reproducer(self, request: CompileRequest) -> str:
-        """The importer, the converter and the interpreter, without the rest of bakeoff."""
+        """The importer, the converter, LiteRT's quantizer and the interpreter, without the rest of bakeoff."""
         _check(request)
-        return _REPRODUCER
+        if (quantization := request.quantization) is None:
+            return _REPRODUCER.format(quantizer="", source=_SOURCE, quantize="")
+        calibration = str(quantization.calibration) if quantization.calibration else ""
+        return _REPRODUCER.format(
+            quantizer=f"{inspect.getsource(litert_quantize)}{_BESIDE}",
+            source=_FLOAT_SOURCE.format(float_model=str(quantization.float_model)),
+            quantize=_QUANTIZE.format(kind=quantization.kind, keep=quantization.keep, calibration=calibration),
+        )
 
 
 class LiteRtSession:
@@ -111,6 +169,7 @@ class LiteRtSession:
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._threads = request.threads
+        self._facts: dict[str, str] = _facts(request.artifact / _FACTS)
         try:
             path = os.fspath(request.artifact / MODEL)
             self._interpreter: Any = Interpreter(model_path=path, num_threads=request.threads)
@@ -144,6 +203,8 @@ class LiteRtSession:
                 "delegates": str(plan.delegates),
                 "operators in XNNPACK": str(sum(plan.taken.values())),
                 "operators in LiteRT's own kernels": str(sum(plan.left.values())),
+                **self._facts,
+                **_stored(plan),
             },
         )
 
@@ -155,6 +216,26 @@ class LiteRtSession:
 def _check(request: CompileRequest | LoadRequest) -> None:
     read_options("litert", request.options, {})
     check_device("litert", request.device, ["cpu"])
+
+
+def _facts(path: Path) -> dict[str, str]:
+    try:
+        content: dict[str, str] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StageError(f"{path} cannot be read: {error}", blame="harness", stage="load") from error
+    return content
+
+
+def _stored(plan: Plan) -> dict[str, str]:
+    if not plan.stored:
+        return {}
+    when = "once, when it is loaded" if plan.unpacked else "at every call where LiteRT's own kernels take them"
+    return {"quantized weights": f"{plan.stored}, dequantized {when}"}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _in_order(details: Mapping[str, Mapping[str, Any]], count: int) -> list[tuple[int, np.dtype[Any]]]:

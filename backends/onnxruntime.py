@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-from ..models.errors import StageError, UnsupportedError
+from ..models.errors import StageError
 from .base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
-from .host import isa, package_versions
+from .host import code_digest, isa, package_versions
+from .onnxruntime_graph import (
+    ACCURACY_KEY,
+    MODEL,
+    disabled_optimizers,
+    onnxruntime_module,
+    open_session,
+    read_facts,
+    session_settings,
+    write_graph,
+)
 from .options import check_device, read_options
-from .precision import count_weight_precisions, precision_name
+from .precision import precision_name, stored_details
 from .signature import load_signature, read_signature, save_signature
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
-_MODEL = "model.onnx"
-_WEIGHTS = "model.weights"
-_PRECISIONS = "precisions.json"
+_OPTIONS = {"intra_op_spinning": ("1", "0"), "int4_compute": ("fp32", "int8")}
 
-_OPTIONS = {"intra_op_spinning": ("1", "0")}
-
-# protobuf cannot hold more than 2 GiB in one message.
-_EXTERNAL_ABOVE_BYTES = 1 << 30
+# Products with weights in blocks of 4 bits: in int8 the activations are quantized as they come, which nobody asked for.
+_ACCURACY_LEVELS = {"fp32": "1", "int8": "4"}
 
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn")
 
-# Providers that execute in the precision of the graph; others may choose a lower one.
-_AS_IN_GRAPH = ("cpu", "cuda")
-
 # Sends the work to a server: not a device of this target.
 _REMOTE = "AzureExecutionProvider"
-
-_LACKS = re.compile(
-    r"implementation for (\S+) node|error: (\S+?)\(-?\d+\) is not a registered|No Op registered for (\S+)"
-)
 
 _REPRODUCER = """\
 import numpy as np
@@ -52,7 +48,8 @@ def build(model: str, threads: int):
     settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.add_session_config_entry("session.intra_op.allow_spinning", {spinning!r})
-    session = ort.InferenceSession(model, settings, providers={providers!r})
+    settings.add_session_config_entry({accuracy_key!r}, {accuracy_level!r})
+    session = ort.InferenceSession(model, settings, providers={providers!r}, disabled_optimizers={disabled!r})
     inputs = [value.name for value in session.get_inputs()]
     outputs = [value.name for value in session.get_outputs()]
 
@@ -78,7 +75,7 @@ class OnnxRuntimeBackend:
     def probe(self) -> Probe:
         """Whether onnxruntime can be imported, and which execution providers its wheel brings."""
         try:
-            onnxruntime = _onnxruntime()
+            onnxruntime = onnxruntime_module()
         except ImportError as error:
             return Probe(available=False, reason=f"onnxruntime cannot be imported: {error}")
         devices = (
@@ -94,17 +91,21 @@ class OnnxRuntimeBackend:
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
         """Version, device and ISA: layouts are chosen for this CPU. Threads and spinning are set at load."""
-        return {**package_versions(*_DISTRIBUTIONS), "device": request.device, "isa": isa()}
+        options = read_options("onnxruntime", request.options, _OPTIONS)
+        return {
+            **package_versions(*_DISTRIBUTIONS),
+            "device": request.device,
+            "isa": isa(),
+            "int4_compute": options["int4_compute"],
+            "code": code_digest("onnxruntime_graph.py", "precision.py"),
+        }
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Write the optimized graph (on other devices than "cpu" the plain one) and its signature."""
-        _check(request)
+        options = _check(request)
         signature = read_signature(request.model)
-        if request.device == "cpu":
-            _optimize(request.model, request.out)
-        else:
-            _copy(request.model, request.out)
-        _save_precisions(request.out)
+        level = _ACCURACY_LEVELS[options["int4_compute"]]
+        write_graph(request.model, request.out, device=request.device, accuracy_level=level)
         save_signature(request.out, signature)
         return ()
 
@@ -119,7 +120,13 @@ class OnnxRuntimeBackend:
     def reproducer(self, request: CompileRequest) -> str:
         """One session from the ONNX file, with all optimizations."""
         options = _check(request)
-        return _REPRODUCER.format(spinning=options["intra_op_spinning"], providers=_chain(request.device))
+        return _REPRODUCER.format(
+            spinning=options["intra_op_spinning"],
+            providers=_chain(request.device),
+            accuracy_key=ACCURACY_KEY,
+            accuracy_level=_ACCURACY_LEVELS[options["int4_compute"]],
+            disabled=disabled_optimizers(request.model),
+        )
 
 
 class OnnxRuntimeSession:
@@ -132,7 +139,7 @@ class OnnxRuntimeSession:
         self._feed_names = [spec.name for spec in self.inputs]
         self._output_names = [spec.name for spec in self.outputs]
         self._device = request.device
-        self._precisions: dict[str, int] = json.loads((request.artifact / _PRECISIONS).read_text())
+        self._facts = read_facts(request.artifact)
         self._session: Any = _session(request, spinning)
 
     def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
@@ -148,7 +155,7 @@ class OnnxRuntimeSession:
         asked = _providers()[self._device]
         return Executed(
             device=self._device,
-            precision=precision_name(self._precisions)
+            precision=precision_name(self._facts["precisions"])
             if self._device in ("cpu", "cuda")
             else "as the provider chooses",
             threads=self._session.get_session_options().intra_op_num_threads,
@@ -156,6 +163,8 @@ class OnnxRuntimeSession:
             details={
                 "providers": ", ".join(self._session.get_providers()),
                 "nodes": ", ".join(f"{name}: {count}" for name, count in sorted(nodes.items())),
+                **stored_details(self._facts["stored"], "dequantized at every call"),
+                "quantize and dequantize kernels": str(sum(self._facts["conversions"].values())),
                 "provider_options": json.dumps(self._session.get_provider_options(), sort_keys=True),
             },
         )
@@ -165,17 +174,9 @@ class OnnxRuntimeSession:
         self._session = None
 
 
-def _onnxruntime() -> Any:
-    """The module, without its telemetry: the wheels for Linux report to a server and leave an identity in the home."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when the library is loaded
-    import onnxruntime
-
-    return onnxruntime
-
-
 def _providers() -> dict[str, str]:
     """Device name -> execution provider, of all that the installed wheel brings."""
-    onnxruntime = _onnxruntime()
+    onnxruntime = onnxruntime_module()
 
     present = onnxruntime.get_available_providers()
     return {name.removesuffix("ExecutionProvider").lower(): name for name in present if name != _REMOTE}
@@ -196,63 +197,15 @@ def _chain(device: str) -> list[Any]:
     return [(provider, {"use_tf32": "0"}) if device == "cuda" else provider, "CPUExecutionProvider"]
 
 
-def _settings(threads: int) -> Any:
-    onnxruntime = _onnxruntime()
-
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    return settings
-
-
-def _optimize(model: Path, out: Path) -> None:
-    onnxruntime = _onnxruntime()
-
-    settings = _settings(1)
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    settings.optimized_model_filepath = str(out / _MODEL)
-    # The one warning here says that the saved graph fits this machine only; the cache key says so too.
-    settings.log_severity_level = 3
-    if _bytes(model) > _EXTERNAL_ABOVE_BYTES:
-        settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
-    _open(str(model), settings, ["CPUExecutionProvider"], "compile")
-
-
-def _copy(model: Path, out: Path) -> None:
-    import onnx
-
-    loaded = onnx.load(model)
-    external = _bytes(model) > _EXTERNAL_ABOVE_BYTES
-    onnx.save(loaded, out / _MODEL, save_as_external_data=external, location=_WEIGHTS)
-
-
-def _bytes(model: Path) -> int:
-    """Size of the ONNX file with its external data."""
-    import onnx
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-    tensors = onnx.load(model, load_external_data=False).graph.initializer
-    external = sum(ExternalDataInfo(tensor).length or 0 for tensor in tensors if uses_external_data(tensor))
-    return model.stat().st_size + external
-
-
-def _save_precisions(out: Path) -> None:
-    import onnx
-
-    counts = count_weight_precisions(onnx.load(out / _MODEL, load_external_data=False).graph)
-    (out / _PRECISIONS).write_text(json.dumps(counts) + "\n")
-
-
 def _session(request: LoadRequest, spinning: str) -> Any:
-    onnxruntime = _onnxruntime()
+    onnxruntime = onnxruntime_module()
 
     levels = onnxruntime.GraphOptimizationLevel
-    settings = _settings(request.threads)
+    settings = session_settings(request.threads)
     settings.graph_optimization_level = levels.ORT_DISABLE_ALL if request.device == "cpu" else levels.ORT_ENABLE_ALL
     settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    session = _open(str(request.artifact / _MODEL), settings, _chain(request.device), "load")
+    session = open_session(str(request.artifact / MODEL), settings, _chain(request.device), "load")
     asked = _providers()[request.device]
     if asked not in session.get_providers():
         reason = (
@@ -261,16 +214,3 @@ def _session(request: LoadRequest, spinning: str) -> Any:
         raise StageError(reason, blame="runtime", stage="load")
     session.disable_fallback()
     return session
-
-
-def _open(model: str, settings: Any, providers: list[Any], stage: str) -> Any:
-    onnxruntime = _onnxruntime()
-
-    try:
-        return onnxruntime.InferenceSession(model, settings, providers=providers)
-    except Exception as error:  # its errors share no base class
-        text = " ".join(str(error).split())
-        if lacking := _LACKS.search(text):
-            operator = next(name for name in lacking.groups() if name)
-            raise UnsupportedError(f"operator {operator}: {text}", blame="importer", stage=stage) from error
-        raise StageError(text, blame="compiler" if stage == "compile" else "runtime", stage=stage) from error

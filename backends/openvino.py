@@ -13,7 +13,8 @@ import numpy as np
 from ..models.errors import StageError, UnsupportedError
 from .base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
 from .host import isa, package_versions
-from .options import check_device, read_options
+from .openvino_layers import executed_type, heavy_layers
+from .options import SHARE, check_device, read_options
 from .precision import precision_name
 from .signature import Signature, load_signature, read_signature, save_signature
 
@@ -21,7 +22,10 @@ __all__ = ["OpenVinoBackend", "OpenVinoSession"]
 
 _BLOB = "model.blob"
 
-_OPTIONS = {"precision": ("f32", "bf16", "f16")}
+_OPTIONS = {"precision": ("f32", "bf16", "f16"), "sparse_weights_rate": ("1", SHARE)}
+
+_SPARSE = "CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"
+_DYNAMIC = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 
 _SHOWN = (
     "INFERENCE_NUM_THREADS",
@@ -30,10 +34,9 @@ _SHOWN = (
     "PERFORMANCE_HINT",
     "ENABLE_CPU_PINNING",
     "RUNTIME_REQUIREMENTS",
+    _DYNAMIC,
+    _SPARSE,
 )
-
-_HEAVY = frozenset(("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"))
-_SHORT = {"f32": "fp32", "f16": "fp16", "f64": "fp64", "i8": "int8", "u8": "int8"}
 
 _LACKS = re.compile(r"No conversion rule found for operations: ([^-]+?)(?: --|$)")
 
@@ -158,8 +161,8 @@ class OpenVinoSession:
 
     def executed(self) -> Executed:
         """Devices, threads and streams by the compiled model's properties; precisions and kernels by its layers."""
-        heavy = [layer for layer in _layers(self._compiled) if layer["layerType"] in _HEAVY]
-        precisions = Counter(_SHORT.get(layer["runtimePrecision"], layer["runtimePrecision"]) for layer in heavy)
+        heavy = heavy_layers(self._compiled)
+        precisions = Counter(executed_type(layer) for layer in heavy)
         kernels = Counter(layer["primitiveType"] for layer in heavy)
         reference = [layer for layer in heavy if layer["primitiveType"].startswith("ref")]
         supported = self._compiled.get_property("SUPPORTED_PROPERTIES")
@@ -169,7 +172,11 @@ class OpenVinoSession:
             precision=precision_name(precisions),
             threads=int(properties.get("INFERENCE_NUM_THREADS", 0)),
             fallbacks=tuple(f"reference kernel for {layer['layerType']} {layer['name']}" for layer in reference),
-            details={**properties, "kernels": ", ".join(f"{kernel}: {n}" for kernel, n in sorted(kernels.items()))},
+            details={
+                **properties,
+                "kernels": ", ".join(f"{kernel}: {n}" for kernel, n in sorted(kernels.items())),
+                "kernels for sparse weights": str(sum(n for kernel, n in kernels.items() if "sparse" in kernel)),
+            },
         )
 
     def close(self) -> None:
@@ -204,6 +211,10 @@ def _config(request: CompileRequest | LoadRequest, options: Mapping[str, str]) -
     if request.device == "cpu":
         # The harness pins whole workers; a runtime that pins its threads too may leave that set of cores.
         config |= {"INFERENCE_NUM_THREADS": request.threads, "ENABLE_CPU_PINNING": False}
+        # Products with weights stored in 8 bits would quantize their activations, which nobody asked for.
+        config[_DYNAMIC] = 0
+        if float(options["sparse_weights_rate"]) < 1:
+            config[_SPARSE] = float(options["sparse_weights_rate"])
     return config
 
 
@@ -213,16 +224,6 @@ def _port(ports: Sequence[Any], name: str) -> int:
         if name in port.names:
             return index
     raise StageError(f"the compiled model has no input or output {name!r}", blame="importer", stage="load")
-
-
-def _layers(compiled: Any) -> list[dict[str, str]]:
-    keys = ("layerType", "runtimePrecision", "primitiveType")
-    layers = []
-    for node in compiled.get_runtime_model().get_ordered_ops():
-        info = node.get_rt_info()
-        facts = {key: str(info[key].astype(str)) for key in keys if key in info}
-        layers.append({"name": node.get_friendly_name(), **dict.fromkeys(keys, ""), **facts})
-    return layers
 
 
 def _failed(error: Exception, blame: Literal["importer", "compiler", "runtime"], stage: str) -> Exception:

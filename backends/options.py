@@ -9,7 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from ..models.errors import UnsupportedError
 
-__all__ = ["check_device", "read_options"]
+__all__ = ["SHARE", "check_device", "read_options"]
+
+SHARE = "a share from 0 to 1"
+"""Allowed value, in the place of the others, of an option that takes any number from 0 to 1."""
 
 
 def read_options(backend: str, options: Mapping[str, str], allowed: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -21,10 +24,17 @@ def read_options(backend: str, options: Mapping[str, str], allowed: Mapping[str,
         if name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
             raise UnsupportedError(f"{backend} has no option {name!r}; known options: {known}", stage="compile")
-        if value not in allowed[name]:
-            known = ", ".join(repr(choice) for choice in allowed[name])
+        if value not in allowed[name] and not (SHARE in allowed[name] and _is_share(value)):
+            known = ", ".join(choice if choice == SHARE else repr(choice) for choice in allowed[name])
             raise UnsupportedError(f"{backend}: option {name}={value!r} is not one of {known}", stage="compile")
     return {name: options.get(name, choices[0]) for name, choices in allowed.items()}
+
+
+def _is_share(value: str) -> bool:
+    try:
+        return 0 <= float(value) <= 1
+    except ValueError:
+        return False
 
 
 def check_device(backend: str, device: str, present: Iterable[str]) -> None:

@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["count_weight_precisions", "precision_name"]
+__all__ = [
+    "count_stored_weights",
+    "count_weight_precisions",
+    "has_float_bias",
+    "has_float_weights",
+    "precision_name",
+    "short_precision",
+    "simulated_mark",
+    "stored_details",
+]
 
 _HEAVY = frozenset(
     ("Conv", "ConvTranspose", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"),
@@ -22,7 +31,27 @@ _INTEGER = frozenset(
         "DynamicQuantizeMatMul",
     )
 )
-_SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int8": "int8", "uint8": "int8"}
+_QUANTIZING = frozenset(("QuantizeLinear", "DynamicQuantizeLinear"))
+
+# ONNX Runtime's product with weights in 4 or 8 bits: at this "accuracy_level" it quantizes the activations to int8.
+_BLOCKED = "MatMulNBits"
+_INT8_LEVEL = 4
+
+_SHORT = {
+    "float32": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "float64": "fp64",
+    "int8": "int8",
+    "uint8": "int8",
+    "int4": "int4",
+    "uint4": "int4",
+}
+
+
+def short_precision(dtype: str) -> str:
+    """Our word for a dtype's name: "fp32" for "float32"; a name that we have no word for stays."""
+    return _SHORT.get(dtype, dtype)
 
 
 def precision_name(counts: Mapping[str, int]) -> str:
@@ -33,23 +62,67 @@ def precision_name(counts: Mapping[str, int]) -> str:
     return next(iter(used), "none")
 
 
-def count_weight_precisions(graph: Any) -> Counter[str]:
+def count_weight_precisions(graph: Any, *, integer: str = "int8") -> Counter[str]:
     """Count the heavy operators of an `onnx.GraphProto` by the precision of their weights: {"fp32": 53}.
 
-    An operator whose weight comes out of a DequantizeLinear multiplies in float. Products of two activations are
-    counted only by their operator type.
+    An operator whose weight comes out of a DequantizeLinear multiplies in float. Operators on integers count as
+    *integer*, the precision that they are executed in. Products of two activations are counted only by their
+    operator type.
     """
-    from onnx.helper import tensor_dtype_to_np_dtype
-
-    weights = {tensor.name: tensor_dtype_to_np_dtype(tensor.data_type).name for tensor in graph.initializer}
+    weights = _constant_types(graph)
     floats = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     counts: Counter[str] = Counter()
     for node in graph.node:
         if node.op_type in _INTEGER:
-            counts["int8"] += 1
+            counts[integer] += 1
+        elif node.op_type == _BLOCKED:
+            levels = [attribute.i for attribute in node.attribute if attribute.name == "accuracy_level"]
+            counts["int8" if levels == [_INT8_LEVEL] else "fp32"] += 1
         elif node.op_type in _HEAVY and node.input[1] in weights:
-            dtype = weights[node.input[1]]
-            counts[_SHORT.get(dtype, dtype)] += 1
+            counts[short_precision(weights[node.input[1]])] += 1
         elif node.op_type in _HEAVY and node.input[1] in floats:
             counts["fp32"] += 1
     return counts
+
+
+def count_stored_weights(graph: Any) -> Counter[str]:
+    """Count the weights of an `onnx.GraphProto` that are stored in 8 or 4 bits and dequantized: {"int8": 53}."""
+    constants = _constant_types(graph)
+    stored = (
+        short_precision(constants.get(node.input[0], "")) for node in graph.node if node.op_type == "DequantizeLinear"
+    )
+    return Counter(name for name in stored if name in ("int8", "int4"))
+
+
+def stored_details(stored: Mapping[str, int], what: str) -> dict[str, str]:
+    """For `Executed.details`: what `count_stored_weights` counted, and *what* becomes of it; nothing if none."""
+    if not any(stored.values()):
+        return {}
+    return {"quantized weights": f"{', '.join(f'{name}: {n}' for name, n in sorted(stored.items()))}, {what}"}
+
+
+def simulated_mark(graph: Any, executed: Mapping[str, int]) -> tuple[str, ...]:
+    """The mark of a session whose `onnx.GraphProto` quantizes activations while nothing is *executed* in int8."""
+    quantizes = any(node.op_type in _QUANTIZING for node in graph.node)
+    return ("int8 simulated in float",) if quantizes and not executed.get("int8") else ()
+
+
+def has_float_weights(graph: Any) -> bool:
+    """Whether a heavy operator of an `onnx.GraphProto` has a weight that is stored in float."""
+    types = _constant_types(graph)
+    heavy = (node for node in graph.node if node.op_type in _HEAVY)
+    return any("float" in types.get(node.input[1], "") for node in heavy)
+
+
+def has_float_bias(graph: Any) -> bool:
+    """Whether a heavy operator of an `onnx.GraphProto` has a weight that is quantized and a bias that is not."""
+    types = _constant_types(graph)
+    quantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    biased = (node for node in graph.node if node.op_type in _HEAVY and len(node.input) > 2)
+    return any(node.input[1] in quantized and "float" in types.get(node.input[2], "") for node in biased)
+
+
+def _constant_types(graph: Any) -> dict[str, str]:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    return {tensor.name: tensor_dtype_to_np_dtype(tensor.data_type).name for tensor in graph.initializer}

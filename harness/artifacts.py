@@ -6,18 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..models.cache import hash_mapping, lookup, publish
 from ..models.errors import CellError, UserError
+from ..models.variant_build import VariantBuild
 from .advisers import Advisers, interpreter_of
 from .plan import CellSpec
 from .pool import run_jobs
 from .process import Worker, WorkerSettings
 from .progress import Listener
+from .protocol import Message
 from .subjects import Subject
 from .suite import Suite
 
-__all__ = ["Artifact", "CompileRoom", "compile_cells"]
+__all__ = ["Artifact", "CompileRoom", "compile_cells", "quantization_message"]
 
 _KIND = "compiled"
 _FACTS = "compile.json"
@@ -54,7 +57,7 @@ class CompileRoom:
 class _Job:
     id: str
     cell: CellSpec
-    model: Path
+    subject: Subject
 
 
 def compile_cells(
@@ -70,9 +73,12 @@ def compile_cells(
         except CellError as error:
             outcome[cell.key] = error
             continue
-        identity = hash_mapping({"model": subject.exported.sha256, "backend": cell.backend, "key": key})
+        facts = {"model": subject.exported.sha256, "backend": cell.backend, "key": key}
+        if subject.build.quantizing is not None:
+            facts["quantization"] = _quantization_facts(subject.build)
+        identity = hash_mapping(facts)
         wanted[cell.key] = identity
-        jobs.setdefault(identity, _Job(id=identity, cell=cell, model=subject.exported.path))
+        jobs.setdefault(identity, _Job(id=identity, cell=cell, subject=subject))
     ready = {identity: found for identity in jobs if (found := _find(room.cache, identity, cached=True)) is not None}
     missing = [job for identity, job in jobs.items() if identity not in ready]
     room.listener.plan(len(missing))
@@ -88,6 +94,28 @@ def compile_cells(
     results.update({job.id: result for job, result in zip(missing, made, strict=True)})
     outcome.update({key: results[identity] for key, identity in wanted.items()})
     return outcome
+
+
+def quantization_message(build: VariantBuild) -> Message | None:
+    """What a backend with a quantizer of its own is told, as the protocol has it; None for other variants."""
+    step = build.quantizing
+    if step is None or build.float_model is None:
+        return None
+    return {
+        "kind": step.kind,
+        "float_model": str(build.float_model.path),
+        "calibration": str(build.calibration.path) if build.calibration else None,
+        "keep": list(step.keep),
+    }
+
+
+def _quantization_facts(build: VariantBuild) -> dict[str, Any]:
+    """What such a backend's artifact depends on, besides the quantized ONNX file."""
+    return {
+        "step": build.quantizing.text if build.quantizing else "",
+        "float_model": build.float_model.sha256 if build.float_model else "",
+        "calibration": build.calibration.sha256 if build.calibration else "",
+    }
 
 
 def _compile(job: _Job, suite: Suite, room: CompileRoom, cores: tuple[int, ...]) -> Artifact | CellError:
@@ -108,11 +136,12 @@ def _compile(job: _Job, suite: Suite, room: CompileRoom, cores: tuple[int, ...])
                 {
                     "op": "compile",
                     "backend": job.cell.backend,
-                    "model": str(job.model),
+                    "model": str(job.subject.exported.path),
                     "out": str(out),
                     "device": job.cell.device,
                     "threads": job.cell.threads,
                     "options": dict(job.cell.options),
+                    "quantization": quantization_message(job.subject.build),
                 },
                 limit_s=suite.measure.compile_limit_s,
             )

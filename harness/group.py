@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..models.errors import CellError
-from ..reports.results import Cell, Control
+from ..reports.results import Accuracy, Cell, Control, Fidelity
 from .live import LiveCell, Prepared, load_cell
 from .phases import PhaseClock
 from .process import Worker, WorkerSettings
@@ -157,6 +157,7 @@ class Group:
     def _finish(self, cell: LiveCell) -> None:
         try:
             report = cell.report()
+            accuracy, fidelity = self._evaluate(cell)
         except CellError as error:
             cell.worker.kill()
             if not cell.twin:
@@ -174,8 +175,15 @@ class Group:
             notes=[*notes, *closing],
             sitting=self.plan.sitting,
             group=self.plan.name,
-        )
+        ).model_copy(update={"accuracy": accuracy, "fidelity": fidelity})
         self.finished(record, None)
+
+    def _evaluate(self, cell: LiveCell) -> tuple[Accuracy | None, Fidelity | None]:
+        """Judge the outputs of a cell that has been timed; the control's twin shows nothing new."""
+        if cell.twin:
+            return None, None
+        self.tick(f"evaluate {cell.cell.full_variant} {cell.cell.backend}, t{cell.cell.threads}")
+        return cell.evaluate(self.plan.scratch / "evaluation.npz")
 
     def _fail(self, prepared: Prepared, error: CellError) -> None:
         record = failed_cell(prepared.cell, error, sitting=self.plan.sitting, group=self.plan.name, prepared=prepared)

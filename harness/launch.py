@@ -32,7 +32,7 @@ from .processes import busy_processes, scan_processes
 from .progress import Listener
 from .runner import Runner
 from .store import Store, suite_fingerprint
-from .subjects import Subject, model_request, resolve_models
+from .subjects import Subject, model_request, resolve_models, variant_request
 from .suite import Suite
 from .target import describe_target
 
@@ -117,7 +117,7 @@ class _Sitting:
             left = [cell for cell in cells if cell.key not in finished]
             if not left and run.status == "finished":
                 return run
-            order.listener.plan(len(left) + len({(cell.model, cell.batch) for cell in left}))
+            order.listener.plan(len(left) + len({(cell.model, cell.variant, cell.batch) for cell in left}))
             runner = self._runner(run, advisers.facts)
             try:
                 runner.prepare(left, advisers)
@@ -212,15 +212,15 @@ class _Sitting:
         """Keep where the models of the run came from."""
         models = {known.variant: known for known in run.models}
         for cell in cells:
-            subject = runner.subjects.get((cell.model, cell.batch))
+            subject = runner.subjects.get((cell.model, cell.variant, cell.batch))
             if not isinstance(subject, Subject):
                 continue
-            facts = subject.facts(cell.variant)
+            facts = subject.facts()
             earlier = models.setdefault(facts.variant, facts)
             if len(self._order.suite.matrix.batch) == 1 and earlier.onnx_sha256 != facts.onnx_sha256:
                 raise UserError(
-                    f"run {run.id} was begun with another {cell.model} (its ONNX file has changed since); start a new "
-                    "run without --resume"
+                    f"run {run.id} was begun with another {facts.variant} (its ONNX file has changed since); start a "
+                    "new run without --resume"
                 )
         self._order.store.update_run(run.model_copy(update={"models": tuple(models.values())}))
 
@@ -261,10 +261,15 @@ def _announce_weights(order: Launch, specs: Mapping[str, ModelSpec]) -> None:
 
 
 def _check_settings(suite: Suite, specs: Mapping[str, ModelSpec]) -> None:
-    """Refuse settings for a model that is not measured: a misspelt name there would change the weights in silence."""
+    """Refuse settings for a model that is not measured: a misspelt name there would change the weights in silence.
+
+    And data for a model that has no accuracy, before anything is measured.
+    """
     for name in suite.models:
         if name not in specs:
             raise UserError(f"suite {suite.name}: models.{name}: no model of the matrix is called so; mend its name")
+    for name, spec in specs.items():
+        variant_request(spec, suite, name, "fp32", 1)
 
 
 def _check_versions(earlier: Run, versions: Mapping[str, Mapping[str, str]]) -> None:

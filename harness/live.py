@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..models.reference import load_arrays
+from ..reports.results import Accuracy, Fidelity
+from .evaluation import Evaluation, judge_outputs
 from .plan import CellSpec
 from .process import Worker, WorkerSettings
 from .protocol import Message
@@ -41,6 +44,8 @@ class Prepared:
     reference: str
     """What computed the reference outputs."""
     tolerance: float
+    evaluation: Evaluation | None = None
+    """What its outputs are judged by; None: it is timed only."""
     notes: tuple[str, ...] = ()
 
 
@@ -119,6 +124,22 @@ class LiveCell:
         """How it really ran, as the worker tells at the end."""
         self.worker.go()
         return self.worker.ask({"op": "report"}, limit_s=self.measure.call_limit_s)
+
+    def evaluate(self, out: Path) -> tuple[Accuracy | None, Fidelity | None]:
+        """Accuracy and fidelity of this very session, after all timing; its outputs pass through the file *out*.
+
+        Raises CellError if an inference fails or its outputs are not finite.
+        """
+        evaluation = self.prepared.evaluation
+        if evaluation is None:
+            return None, None
+        self.worker.ask(
+            {"op": "evaluate", "path": str(evaluation.data.path), "out": str(out), "limit_s": evaluation.limit_s},
+            limit_s=evaluation.limit_s + 2 * self.measure.call_limit_s,
+        )
+        outputs = load_arrays(out, evaluation.outputs)
+        out.unlink()
+        return judge_outputs(evaluation, outputs)
 
     def close(self) -> None:
         """End the worker in good order."""

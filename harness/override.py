@@ -25,7 +25,7 @@ _AXES = {
     "device": "devices",
 }
 _NUMBERS = ("threads", "batch")
-_MEASURE = ("time_limit_s", "target_interval", "images")
+_MEASURE = ("time_limit_s", "target_interval", "images", "evaluation_images", "calibration_images")
 
 
 def split_names(values: Sequence[str]) -> list[str]:
@@ -37,8 +37,8 @@ def split_names(values: Sequence[str]) -> list[str]:
 def override(suite: Suite, options: Mapping[str, Any]) -> Suite:
     """*suite* with every option that was given put in place of its own.
 
-    Keys of *options*: the axes in the singular (sequences of texts), "weights", "shapes" (texts INPUT=1x3x8x8), and
-    the settings of `[measure]`. Raises UserError naming the option if a value does not fit.
+    Keys of *options*: the axes in the singular (sequences of texts), "weights", "data", "shapes" (texts
+    INPUT=1x3x8x8), and the settings of `[measure]`. Raises UserError naming the option if a value does not fit.
     """
     data = suite.model_dump(mode="json")
     for option, axis in _AXES.items():
@@ -75,9 +75,10 @@ def _plain(value: object) -> object:
 
 
 def _set_models(data: dict[str, Any], options: Mapping[str, Any]) -> None:
-    """Put the weights and shapes of the command line to the models that they can mean."""
+    """Put the weights, data and shapes of the command line to the models that they can mean."""
     shapes = dict(parse_shape(text) for text in options.get("shapes", ()))
-    given = {key: value for key, value in (("weights", options.get("weights")), ("shapes", shapes)) if value}
+    named = {"weights": options.get("weights"), "data": options.get("data"), "shapes": shapes}
+    given = {key: value for key, value in named.items() if value}
     wanted = dict.fromkeys([*data["matrix"]["models"], *(entry["model"] for entry in data["include"])])
     kept = {name: {**data["models"].get(name, {}), **given} for name in wanted}
     data["models"] = {name: settings for name, settings in kept.items() if settings}

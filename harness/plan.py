@@ -32,8 +32,8 @@ class CellSpec:
 
     @property
     def group(self) -> str:
-        """What compared cells have in common: all but the backend."""
-        return f"{self.full_variant}/{self.scenario}/t{self.threads}/b{self.batch}/{self.device}"
+        """What compared cells have in common: all but the variant and the backend."""
+        return f"{self.model}/{self.scenario}/t{self.threads}/b{self.batch}/{self.device}"
 
     @property
     def key(self) -> str:
@@ -79,7 +79,7 @@ def expand(suite: Suite, *, installed: Sequence[str], known: Sequence[str], all_
 
 
 def group_cells(cells: Iterable[CellSpec]) -> list[list[CellSpec]]:
-    """Cells by what they have in common besides the backend, in order of first appearance."""
+    """Cells by what they have in common besides variant and backend, in order of first appearance."""
     groups: dict[str, list[CellSpec]] = {}
     for cell in cells:
         groups.setdefault(cell.group, []).append(cell)

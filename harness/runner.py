@@ -7,13 +7,16 @@ of another run.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..models.errors import CellError, MismatchError
+from ..models.export import export
+from ..models.variant_build import VariantRequest
 from ..reports.results import Cell, Control
 from .advisers import Advisers, BackendFacts, interpreter_of
-from .artifacts import Artifact, CompileRoom, compile_cells
+from .artifacts import Artifact, CompileRoom, compile_cells, quantization_message
 from .blame import blame_mismatch
 from .cores import choose_cores
 from .group import Group, GroupPlan, Seat
@@ -26,13 +29,13 @@ from .progress import Listener
 from .record import failed_cell
 from .reproduce import write_reproducer
 from .store import Store
-from .subjects import Subject, model_request, prepare_subject, resolve_models
+from .subjects import Subject, prepare_subject, resolve_models, variant_request
 from .suite import Suite
 from .watch import Watch
 
 __all__ = ["Runner"]
 
-SubjectKey = tuple[str, int]
+SubjectKey = tuple[str, str, int]
 
 
 @dataclass(kw_only=True)
@@ -60,13 +63,14 @@ class Runner:
 
     def prepare(self, cells: Sequence[CellSpec], advisers: Advisers) -> None:
         """Export every model and compile every artifact that *cells* need. Raises UserError for an unusable model."""
-        wanted = sorted({(cell.model, cell.batch) for cell in cells})
+        wanted = list(dict.fromkeys((cell.model, cell.variant, cell.batch) for cell in cells))
         with self.clock.phase("export"):
+            self._export(wanted)
             prepared = run_jobs(
                 wanted,
                 lambda key, _cores: self._subject(key),
                 cores=self.cores,
-                done=lambda key: self.listener.step(f"exported {key[0]}"),
+                done=lambda key: self.listener.step(f"prepared {key[0]}@{key[1]}"),
             )
         self.subjects = dict(zip(wanted, prepared, strict=True))
         ready = {cell: found for cell in cells if isinstance(found := self._subject_of(cell), Subject)}
@@ -79,6 +83,21 @@ class Runner:
         )
         with self.clock.phase("compile"):
             self.artifacts = compile_cells(ready, advisers, self.suite, room)
+
+    def _export(self, wanted: Sequence[SubjectKey]) -> None:
+        """Export each model first, once: its variants, which are prepared side by side, all begin with it."""
+        models = list(dict.fromkeys((name, batch) for name, _, batch in wanted))
+        self.listener.tick(f"export {len(models)} models")
+        run_jobs(
+            models,
+            lambda key, _cores: self._try_export(self._request(key[0], "fp32", key[1])),
+            cores=self.cores,
+            done=lambda key: self.listener.tick(f"exported {key[0]}"),
+        )
+
+    def _try_export(self, request: VariantRequest) -> None:
+        with suppress(CellError):  # comes up again, and is recorded, when the variant is prepared
+            export(request.model, self.cache)
 
     def measure(self, cells: Sequence[CellSpec]) -> None:
         """Measure the cells group by group; those that cannot be loaded become failed cells at once."""
@@ -135,6 +154,7 @@ class Runner:
                 input_count=subject.input_count,
                 reference=subject.reference,
                 tolerance=subject.tolerance,
+                evaluation=subject.evaluation,
                 notes=artifact.notes,
             ),
             settings=WorkerSettings(
@@ -176,10 +196,11 @@ class Runner:
         )
         if isinstance(error, MismatchError) and error.blame == "unknown":
             baseline = self.facts[cell.backend].baseline
+            compared = f"{spec.variant} {spec.group}"
             if baseline:
-                self._mismatched_baselines.add(spec.group)
+                self._mismatched_baselines.add(compared)
             error.blame = blame_mismatch(
-                stage=error.stage, baseline=baseline, baseline_mismatched=spec.group in self._mismatched_baselines
+                stage=error.stage, baseline=baseline, baseline_mismatched=compared in self._mismatched_baselines
             )
         subject = self._subject_of(spec)
         if not isinstance(subject, Subject):
@@ -201,6 +222,7 @@ class Runner:
                         "device": cell.device,
                         "threads": cell.threads,
                         "options": dict(cell.options),
+                        "quantization": quantization_message(subject.build),
                     },
                     limit_s=self.suite.measure.call_limit_s,
                 )["source"]
@@ -214,13 +236,15 @@ class Runner:
             return None
 
     def _subject(self, key: SubjectKey) -> Subject | CellError:
-        name, batch = key
-        spec = resolve_models(self.suite)[name]
+        name, variant, batch = key
         try:
-            request = model_request(spec, self.suite, name, batch)
+            request = self._request(name, variant, batch)
             return prepare_subject(name, request, self.suite, self.cache, self.scratch)
         except CellError as error:
             return error
 
+    def _request(self, name: str, variant: str, batch: int) -> VariantRequest:
+        return variant_request(resolve_models(self.suite)[name], self.suite, name, variant, batch)
+
     def _subject_of(self, cell: CellSpec) -> Subject | CellError:
-        return self.subjects[(cell.model, cell.batch)]
+        return self.subjects[(cell.model, cell.variant, cell.batch)]

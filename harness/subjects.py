@@ -1,4 +1,4 @@
-"""Models made ready to be measured: exported to ONNX, with inputs and the fp32 reference outputs for them."""
+"""Variants made ready to be measured: their ONNX files, inputs, reference outputs, and images to be evaluated on."""
 
 from __future__ import annotations
 
@@ -7,57 +7,69 @@ from pathlib import Path
 
 import numpy as np
 
-from ..models.cache import disk_errors
+from ..models.cache import disk_errors, hash_mapping
 from ..models.compare import tolerance_for
-from ..models.errors import MismatchError
-from ..models.export import export
+from ..models.errors import MismatchError, UserError
 from ..models.inputs import make_inputs
 from ..models.reference import check_probe, compute_reference
 from ..models.spec import ExportedModel, ModelRequest, ModelSpec
+from ..models.variant_build import VariantBuild, VariantRequest, build_variant
+from ..models.variants import parse_variant
 from ..models.zoo import resolve
-from ..reports.results import ModelFacts
+from ..reports.results import ModelFacts, StepFacts
+from .evaluation import Evaluation, prepare_evaluation
 from .suite import Suite
 
-__all__ = ["Subject", "model_request", "prepare_subject", "resolve_models"]
+__all__ = ["Subject", "model_request", "prepare_subject", "resolve_models", "variant_request"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model at one batch size, ready for every backend."""
+    """A variant at one batch size, ready for every backend."""
 
     name: str
-    """What the suite calls it."""
-    request: ModelRequest
-    exported: ExportedModel
+    """What the suite calls the model."""
+    request: VariantRequest
+    build: VariantBuild
     io: Path
     """.npz with `input_{i}_{k}` and the reference `output_{i}_{k}`."""
     input_count: int
     reference: str
     """What computed the reference outputs."""
     tolerance: float
+    evaluation: Evaluation
     notes: tuple[str, ...] = ()
 
-    def facts(self, variant: str) -> ModelFacts:
-        """What the report says of this model."""
-        spec = self.request.spec
+    @property
+    def exported(self) -> ExportedModel:
+        """The variant's ONNX file."""
+        return self.build.exported
+
+    def facts(self) -> ModelFacts:
+        """What the report says of this variant."""
+        spec, weights = self.request.model.spec, self.request.model.weights
+        exported = self.exported
         return ModelFacts(
             model=self.name,
-            variant=f"{self.name}@{variant}",
+            variant=f"{self.name}@{self.request.recipe.name}",
             family=spec.family,
             task=spec.task,
             source=spec.source,
-            weights=self.request.weights if spec.source != "onnx" else "as in the file",
-            weights_origin=spec.weights_origin if self.request.weights == "pretrained" else "",
+            weights="random" if self.request.random else weights if spec.source != "onnx" else "as in the file",
+            weights_origin=spec.weights_origin if weights == "pretrained" else "",
             licence=spec.licence,
             light_alternative=spec.light_alternative,
-            onnx_sha256=self.exported.sha256,
-            onnx_bytes=self.exported.path.stat().st_size,
+            onnx_sha256=exported.sha256,
+            onnx_bytes=exported.path.stat().st_size,
             inputs={
                 tensor.name: f"{'x'.join(str(size) for size in tensor.shape)} {tensor.dtype}"
-                for tensor in self.exported.inputs
+                for tensor in exported.inputs
             },
-            provenance=dict(self.exported.provenance),
-            notes=(*self.exported.notes, *self.notes),
+            provenance=dict(exported.provenance),
+            notes=(*exported.notes, *self.notes, *self.evaluation.data.notes),
+            steps=_steps(exported),
+            parameters=exported.parameters,
+            zero_share=exported.zeros / exported.parameters if exported.parameters else None,
         )
 
 
@@ -75,28 +87,46 @@ def model_request(spec: ModelSpec, suite: Suite, name: str, batch: int) -> Model
     return ModelRequest(spec=spec, weights=weights, batch=batch, seed=suite.measure.seed, shapes=shapes)
 
 
-def prepare_subject(name: str, request: ModelRequest, suite: Suite, cache: Path, scratch: Path) -> Subject:
-    """Export the model that the suite calls *name*, make its inputs, and compute the reference outputs.
+def variant_request(spec: ModelSpec, suite: Suite, name: str, variant: str, batch: int) -> VariantRequest:
+    """The request for *variant* of model *name* of *suite* at *batch*.
+
+    Raises UserError where data is asked for a model whose weights are random.
+    """
+    settings = suite.models.get(name)
+    model = model_request(spec, suite, name, batch)
+    given = settings.data if settings else None
+    if given is not None and model.weights == "random":
+        raise UserError(
+            f"{name}: --data {given} asks for accuracy, which random weights do not have; give --weights pretrained "
+            "or a file, or leave the data out"
+        )
+    return VariantRequest(
+        model=model,
+        recipe=parse_variant(variant),
+        data=None if model.weights == "random" else given or spec.data,
+        calibration_images=suite.measure.calibration_images,
+    )
+
+
+def prepare_subject(name: str, request: VariantRequest, suite: Suite, cache: Path, scratch: Path) -> Subject:
+    """Build the variant of the model that the suite calls *name*, make its inputs, and compute the reference outputs.
 
     What is in the cache is taken from there; the inputs and references go to one file in *scratch*. Raises UserError if
-    the model or its weights are not to be had, CellError if the exporter fails or if the exported graph computes
-    something else than its source.
+    the model, its weights or its data are not to be had, CellError if the exporter or a step fails, or if the exported
+    graph computes something else than its source.
     """
-    exported = export(request, cache)
-    probe = check_probe(exported, cache)
-    if probe is not None and not probe.passed:
-        raise MismatchError(
-            f"the exported graph differs from its source by {probe.comparison.max_rel_error:.3g} of the largest value "
-            f"(allowed: {probe.tolerance:.3g})",
-            blame="exporter",
-            stage="export",
-        )
+    build = build_variant(request, cache)
+    _check_export(build, cache)
+    exported = build.exported
     images = Path(suite.measure.images) if suite.measure.images else None
     feeds = make_inputs(
         exported.inputs, exported.input, count=suite.measure.inputs, seed=suite.measure.seed, images=images
     )
-    reference = compute_reference(exported, feeds, cache)
-    io = scratch / f"io-{exported.sha256[:16]}.npz"
+    reference = compute_reference(build.plain, feeds, cache)
+    io = (
+        scratch
+        / f"io-{hash_mapping({'model': name, 'variant': request.recipe.name, 'batch': request.model.batch})}.npz"
+    )
     arrays = {f"input_{index}_{place}": array for index, row in enumerate(feeds) for place, array in enumerate(row)}
     for index, row in enumerate(reference.outputs):
         arrays.update({f"output_{index}_{place}": array for place, array in enumerate(row)})
@@ -105,10 +135,41 @@ def prepare_subject(name: str, request: ModelRequest, suite: Suite, cache: Path,
     return Subject(
         name=name,
         request=request,
-        exported=exported,
+        build=build,
         io=io,
         input_count=len(feeds),
         reference=reference.engine,
-        tolerance=tolerance_for("fp32"),
+        tolerance=tolerance_for(request.recipe.precision),
+        evaluation=prepare_evaluation(request, build, suite.measure, cache),
         notes=reference.notes,
+    )
+
+
+def _check_export(build: VariantBuild, cache: Path) -> None:
+    """Compare what was exported with the module that it came from, before any step from ONNX to ONNX."""
+    source = build.float_model or build.plain
+    for exported in {model.sha256: model for model in (build.fp32, source)}.values():
+        probe = check_probe(exported, cache)
+        if probe is not None and not probe.passed:
+            raise MismatchError(
+                f"the exported graph differs from its source by {probe.comparison.max_rel_error:.3g} of the largest "
+                f"value (allowed: {probe.tolerance:.3g})",
+                blame="exporter",
+                stage="export",
+            )
+
+
+def _steps(exported: ExportedModel) -> tuple[StepFacts, ...]:
+    return tuple(
+        StepFacts(
+            step=record.step,
+            parameters=dict(record.parameters),
+            seed=record.seed,
+            versions=dict(record.versions),
+            input_sha256=record.input_sha256,
+            output_sha256=record.output_sha256,
+            facts=dict(record.facts),
+            notes=record.notes,
+        )
+        for record in exported.records
     )

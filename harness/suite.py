@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from ..models.errors import SuiteError, UnknownNameError, UserError
-from .vocabulary import SCENARIOS, VARIANTS
+from ..models.variants import parse_variant
+from .vocabulary import SCENARIOS
 
 __all__ = [
     "BUILT_IN",
@@ -72,7 +73,7 @@ class Matrix(_Part):
     @field_validator("variants")
     @classmethod
     def _known_variants(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _known("variant", names, VARIANTS)
+        return tuple(dict.fromkeys(_variant(name) for name in names))
 
     @field_validator("scenarios")
     @classmethod
@@ -97,6 +98,14 @@ class Measure(_Part):
     images: str | None = None
     """Folder of real images to take the inputs from; random ones otherwise."""
     seed: Annotated[int, Field(ge=0)] = 0
+    evaluation_images: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """Most images that accuracy and fidelity are measured on."""
+    random_images: Annotated[int, Field(ge=2, le=100_000)] = 32
+    """The same where there is no data set: seeded random images show fidelity only."""
+    evaluation_limit_s: Annotated[float, Field(gt=0.0)] = 20.0
+    """Longest time for evaluating one cell; a slow one is evaluated on the first images only, and says on how many."""
+    calibration_images: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Images that static quantization is calibrated on."""
     compile_limit_s: Annotated[float, Field(gt=0.0)] = 900.0
     call_limit_s: Annotated[float, Field(gt=0.0)] = 120.0
     """Longest time that loading, or one inference, may take before the worker counts as hung."""
@@ -109,6 +118,8 @@ class ModelSettings(_Part):
 
     weights: str | None = None
     """"pretrained", "random" or the path of a weights file."""
+    data: str | None = None
+    """Data set to evaluate, calibrate and fine-tune on, as `bakeoff list data` has it; the model's own by default."""
     shapes: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
     """Static shapes for the inputs of an ONNX file with dynamic dimensions."""
 
@@ -137,7 +148,7 @@ class Pattern(_Part):
     @field_validator("variant")
     @classmethod
     def _known_variant(cls, name: str | None) -> str | None:
-        return name and _known("variant", (name,), VARIANTS)[0]
+        return name and _variant(name)
 
     @field_validator("scenario")
     @classmethod
@@ -204,6 +215,14 @@ def parse_suite(text: str, file: str) -> Suite:
         return Suite.model_validate_json(content, strict=True)
     except ValidationError as error:
         raise _explain(error, text, file) from error
+
+
+def _variant(text: str) -> str:
+    """The canonical spelling of a variant, so that one variant has one name."""
+    try:
+        return parse_variant(text).name
+    except UserError as error:
+        raise ValueError(str(error)) from error
 
 
 def _known(kind: str, names: tuple[str, ...], choices: dict[str, str]) -> tuple[str, ...]:

@@ -23,9 +23,11 @@ import numpy as np
 
 from .. import __version__
 from ..backends import registry
-from ..backends.base import Array, CompileRequest, LoadRequest, Session, SmokeTested
+from ..backends.base import Array, CompileRequest, LoadRequest, Quantization, Session, SmokeTested
 from ..models.compare import Comparison, compare, tolerance_for
 from ..models.errors import MismatchError, StageError
+from ..models.feeds import feeds_of, split_images
+from ..models.reference import save_arrays
 from .protocol import PROTOCOL_VERSION, Message, encode_error, receive, send
 from .timing import Rotation, run_block, warm_up
 from .usage import Usage, own_usage, working_threads
@@ -178,6 +180,20 @@ class _Worker:
             "involuntary_switches": usage.involuntary_switches - before.involuntary_switches,
         }
 
+    def do_evaluate(self, request: Message) -> Message:
+        """Infer from all images of the .npz file `path`, as many as `limit_s` seconds allow; keep outputs in `out`."""
+        session = self._ready()
+        shape = session.inputs[0].shape
+        batch = shape[0] if shape else 1
+        images: list[tuple[Array, ...]] = []
+        end = time.monotonic() + request["limit_s"]
+        for count, feeds in feeds_of(Path(request["path"]), batch):
+            images += split_images(session.infer(feeds), count, batch)
+            if time.monotonic() > end:
+                break
+        save_arrays(Path(request["out"]), images)
+        return {"images": len(images)}
+
     def do_close(self, _request: Message) -> Message:
         if self.session is not None:
             self.session.close()
@@ -217,6 +233,19 @@ def _compile_request(request: Message) -> CompileRequest:
         device=request["device"],
         threads=request["threads"],
         options=request["options"],
+        quantization=_quantization(request.get("quantization")),
+    )
+
+
+def _quantization(asked: Message | None) -> Quantization | None:
+    if asked is None:
+        return None
+    calibration = asked["calibration"]
+    return Quantization(
+        kind=asked["kind"],
+        float_model=Path(asked["float_model"]),
+        calibration=Path(calibration) if calibration else None,
+        keep=tuple(asked["keep"]),
     )
 
 

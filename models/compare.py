@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Comparison", "compare", "tolerance_for"]
 
-_TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2, "int8": 2.5e-1}
+_TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2, "int8": 2.5e-1, "int4": 2.5e-1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,10 @@ def tolerance_for(precision: str) -> float:
 
     fp32 1e-3: order of summation, Winograd and fast exponentials stay well below it. fp16 1e-2 and bf16 5e-2: 11 and 8
     bits of significand, accumulated over some 50 layers. int8 0.25: catches wrong graphs, not lost accuracy, which
-    is for accuracy metrics to judge. "mixed(a, b)" takes the widest of its parts; an unknown word that of fp32.
+    is for accuracy metrics to judge. "mixed(a, b)" takes the widest of its parts, "int8-weights" that of int8; an
+    unknown word takes that of fp32.
     """
-    words = precision.lower().replace("mixed", " ").replace("(", " ").replace(")", " ").replace(",", " ").split()
+    words = re.findall(r"[a-z]+\d+", precision.lower())
     return max((_TOLERANCES.get(word, _TOLERANCES["fp32"]) for word in words), default=_TOLERANCES["fp32"])
 
 

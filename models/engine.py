@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def engine_name() -> str:
 
 
 def run_graph(
-    model: Path, inputs: Sequence[Sequence[NDArray[np.generic]]]
+    model: Path, inputs: Iterable[Sequence[NDArray[np.generic]]]
 ) -> Iterator[tuple[NDArray[np.generic], ...]]:
     """Yield the outputs of the graph in *model* for each of *inputs* (one array a graph input, in the graph's order).
 
@@ -42,7 +42,7 @@ def run_graph(
 
 
 def _by_onnxruntime(
-    model: Path, inputs: Sequence[Sequence[NDArray[np.generic]]]
+    model: Path, inputs: Iterable[Sequence[NDArray[np.generic]]]
 ) -> Iterator[tuple[NDArray[np.generic], ...]]:
     import onnxruntime
 
@@ -57,7 +57,7 @@ def _by_onnxruntime(
 
 
 def _by_reference(
-    model: Path, inputs: Sequence[Sequence[NDArray[np.generic]]]
+    model: Path, inputs: Iterable[Sequence[NDArray[np.generic]]]
 ) -> Iterator[tuple[NDArray[np.generic], ...]]:
     from onnx.reference import ReferenceEvaluator
 

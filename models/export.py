@@ -16,10 +16,12 @@ from typing import Any
 
 from .cache import commit, hash_file, hash_mapping, lookup, publish, staging
 from .child import call
-from .errors import ModelFileError, UserError, WeightsError
+from .digits.nets import weights_file
+from .errors import ModelFileError, UnsupportedError, UserError, WeightsError
+from .ocr import recogniser_file
 from .spec import ExportedModel, ModelRequest, Source
 from .weights import lite_weights_file
-from .wire import decode_input, decode_tensors, encode
+from .wire import decode_input, decode_records, decode_tensors, encode
 from .zoo import TORCHVISION_WEIGHTS
 
 __all__ = ["export"]
@@ -29,16 +31,26 @@ _NEEDS: dict[Source, dict[str, str]] = {
     "torchvision": {"torch": "torch", "onnxscript": "torch", "torchvision": "torch"},
     "timm": {"torch": "torch", "onnxscript": "torch", "timm": "torch"},
     "efficientnet_lite": {"torch": "zoo", "onnxscript": "zoo", "efficientnet_lite_pytorch": "zoo"},
+    "digits": {"torch": "torch", "onnxscript": "torch", "torchvision": "torch"},
     "module": {"torch": "torch", "onnxscript": "torch"},
     "onnx": {},
+    "rapidocr": {},
 }
+_FILES: tuple[Source, ...] = ("onnx", "rapidocr")
+"""Sources whose models are ONNX files."""
+
+_PATIENCE = 4
+"""How much longer an export may take that fine-tunes."""
+
 _CODE = (
+    "digits/nets",
     "engine",
     "export_worker",
     "graph",
     "inputs",
     "onnx_check",
     "onnx_file",
+    "preprocess",
     "random_weights",
     "sources",
     "torch_export",
@@ -50,10 +62,14 @@ def export(request: ModelRequest, cache: Path, *, timeout_s: float = 900.0) -> E
     """The model of *request* as a static, checked ONNX file in *cache*.
 
     Raises `UserError` or its kin (`ModelFileError`, `WeightsError`, `UnknownNameError`) for what a person can mend, and
-    `StageError` (stage "export") where the exporter fails, crashes, or takes longer than *timeout_s* seconds. Ctrl-C
-    ends the export process too and leaves nothing behind.
+    `StageError` (stage "export") where the exporter fails, crashes, or takes longer than *timeout_s* seconds (four
+    times that with fine-tuning), `UnsupportedError` (stage "prune") for a pruning step that does not apply. Ctrl-C ends
+    the export process too and leaves nothing behind.
     """
-    for package, extra in _NEEDS[request.spec.source].items():
+    if request.pruning and request.spec.source in _FILES:
+        what = "structured pruning" if any(step.startswith("channel") for step in request.pruning) else "fine-tuning"
+        raise UnsupportedError(f"{what} needs the torch module; {request.spec.name} is an ONNX file", stage="prune")
+    for package, extra in _needs(request).items():
         if importlib.util.find_spec(package) is None:
             what = f"{request.spec.name}: exporting it needs {package}"
             raise UserError(f"{what}; install it with: python -m pip install 'bakeoff[{extra}]'")
@@ -69,7 +85,7 @@ def export(request: ModelRequest, cache: Path, *, timeout_s: float = 900.0) -> E
         manifest = call(
             "bakeoff.models.export_worker",
             {"model": encode(request), "out": str(made), "cache": str(cache)},
-            timeout_s=timeout_s,
+            timeout_s=timeout_s * (_PATIENCE if request.training else 1),
             stage="export",
         )
         names = tuple(manifest.get("external", ()))
@@ -78,6 +94,12 @@ def export(request: ModelRequest, cache: Path, *, timeout_s: float = 900.0) -> E
         else:
             _remember_external(cache, key, names)
         return _read(commit(made, cache, "onnx", _full_key(request, key, names)))
+
+
+def _needs(request: ModelRequest) -> dict[str, str]:
+    """Packages that have to be there, and the extra of ours that brings each."""
+    pruning = {"torch_pruning": "pruning"} if any(step.startswith("channel") for step in request.pruning) else {}
+    return _NEEDS[request.spec.source] | pruning
 
 
 def _key(request: ModelRequest) -> str:
@@ -92,7 +114,9 @@ def _key(request: ModelRequest) -> str:
         "seed": request.seed,
         "shapes": [[name, list(shape)] for name, shape in request.shapes],
         "packages": {name: _version(name) for name in _PACKAGES},
-        "code": {name: hash_file(Path(__file__).with_name(f"{name}.py")) for name in _CODE},
+        "code": {name: hash_file(Path(__file__).parent / f"{name}.py") for name in _CODE},
+        "simplify": request.simplify,
+        "pruning": _pruning_key(request),
         "engine": importlib.util.find_spec("onnxruntime") is not None,
     }
     return hash_mapping(facts)
@@ -100,20 +124,35 @@ def _key(request: ModelRequest) -> str:
 
 def _weights_key(request: ModelRequest) -> str:
     spec = request.spec
-    if spec.source == "onnx":
+    if spec.source in _FILES:
         if request.weights != "pretrained":
             raise WeightsError(f"{spec.reference}: an ONNX file holds its own weights; leave --weights out for it")
-        return _hash_given(Path(spec.reference))
+        return _hash_given(recogniser_file(spec.name) if spec.source == "rapidocr" else Path(spec.reference))
     if request.weights == "random":
         return "random"
     if request.weights == "pretrained":
         if spec.source == "efficientnet_lite":
             return hash_file(lite_weights_file(spec.reference))
+        if spec.source == "digits":
+            return hash_file(weights_file(spec.reference))
         return TORCHVISION_WEIGHTS.get(spec.reference, spec.reference)
     path = Path(request.weights)
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; say pretrained, random, or the path of a file")
     return f"{path.name} {_hash_given(path)}"
+
+
+def _pruning_key(request: ModelRequest) -> dict[str, Any] | None:
+    if not request.pruning:
+        return None
+    folder = Path(__file__).parent
+    code = [*sorted((folder / "pruning").glob("*.py")), folder / "steps" / "masks.py", folder / "variants.py"]
+    return {
+        "steps": list(request.pruning),
+        "training": hash_file(request.training) if request.training else None,
+        "torch-pruning": _version("torch-pruning"),
+        "code": {path.name: hash_file(path) for path in code},
+    }
 
 
 def _hash_given(path: Path) -> str:
@@ -167,4 +206,7 @@ def _read(entry: Path) -> ExportedModel:
         probe=probe if probe.is_file() else None,
         input=decode_input(manifest["input"]),
         notes=tuple(manifest["notes"]),
+        parameters=manifest["parameters"],
+        zeros=manifest["zeros"],
+        records=decode_records(manifest.get("records", [])),
     )

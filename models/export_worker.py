@@ -10,6 +10,7 @@ from typing import Any
 
 from .cache import hash_file
 from .child import serve
+from .graph import count_weights
 from .wire import decode_request
 
 __all__ = ["work"]
@@ -17,8 +18,10 @@ __all__ = ["work"]
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:
     """Export the model of the request into its folder `out`, manifest included; return the manifest."""
+    import onnx
+
     asked, out = decode_request(request["model"]), Path(request["out"])
-    if asked.spec.source == "onnx":
+    if asked.spec.source in ("onnx", "rapidocr"):
         from .onnx_file import convert
 
         manifest = convert(asked, out)
@@ -27,6 +30,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
 
         manifest = export_module(asked, out)
     manifest["sha256"] = hash_file(out / "model.onnx")
+    manifest["parameters"], manifest["zeros"] = count_weights(onnx.load(out / "model.onnx"))
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
     return manifest
 

@@ -14,7 +14,7 @@ from .compare import compare
 from .engine import run_graph
 from .spec import TensorSpec
 
-__all__ = ["MAX_BYTES", "infer", "name_nodes", "simplify", "stamp", "strip", "tensor_specs"]
+__all__ = ["MAX_BYTES", "count_weights", "infer", "name_nodes", "simplify", "stamp", "strip", "tensor_specs"]
 
 MAX_BYTES = 2**31 - 2**20
 """Protobuf's limit for one message, less some room for metadata."""
@@ -31,8 +31,8 @@ _PREFIX = "bakeoff."
 _KEPT_NODE_METADATA = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")
 
 
-def simplify(model: Any, feeds: Sequence[Array]) -> tuple[Any, list[Array], tuple[str, ...]]:
-    """Simplify the static *model*; return it, its outputs for *feeds*, and notes.
+def simplify(model: Any, feeds: Sequence[Array], *, keep: bool = False) -> tuple[Any, list[Array], tuple[str, ...]]:
+    """Simplify the static *model*, or *keep* it as it is; return it, its outputs for *feeds*, and notes.
 
     Both graphs are run on *feeds*. The simplified one is kept only if it has the same inputs and outputs and computes
     the same; else the original comes back with a note that says why. Raises what the engine raises where the
@@ -42,6 +42,8 @@ def simplify(model: Any, feeds: Sequence[Array]) -> tuple[Any, list[Array], tupl
     import onnxslim
 
     expected = _run(model, feeds)
+    if keep:
+        return model, expected, ()
     try:
         # Its own shape inference is symbolic and slow (25 s for a ViT), and the graph is static.
         slim = onnxslim.slim(_copy(model), no_shape_infer=True, skip_fusion_patterns=_SKIPPED_FUSIONS)
@@ -123,6 +125,22 @@ def tensor_specs(values: Any, observed: Sequence[Array] = ()) -> list[TensorSpec
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
         specs.append(TensorSpec(name=value.name, shape=tuple(shape), dtype=dtype))
     return specs
+
+
+def count_weights(model: Any) -> tuple[int, int]:
+    """How many values the weights of *model* have, and how many of these are exactly zero.
+
+    Weights are the initializers of two and more dimensions: biases, scales and statistics are not pruned.
+    """
+    from onnx import numpy_helper
+
+    values = zeros = 0
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) > 1:
+            array = numpy_helper.to_array(tensor)
+            values += array.size
+            zeros += array.size - int(np.count_nonzero(array.astype(np.float32)))
+    return values, zeros
 
 
 def _run(model: Any, feeds: Sequence[Array]) -> list[Array]:

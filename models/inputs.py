@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
+from .preprocess import SUFFIXES, centred, image_files, normalise, open_image, pixels_of
 from .spec import InputSpec, TensorSpec
 
 __all__ = ["make_inputs", "natural_image"]
 
 _IMAGENET = InputSpec()
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 def make_inputs(
@@ -91,40 +91,18 @@ def _images(
         pixels = [_photo(photos[(first + i) % len(photos)], spec, channels, (height, width)) for i in range(batch)]
     else:
         pixels = [natural_image(rng, channels, height, width) for _ in range(batch)]
-    mean, std = _per_channel(spec.mean, channels), _per_channel(spec.std, channels)
-    return (np.stack(pixels) - mean) / std
-
-
-def _per_channel(values: Sequence[float], channels: int) -> NDArray[np.float32]:
-    fitted = values if len(values) == channels else [float(np.mean(values))] * channels
-    return np.asarray(fitted, dtype=np.float32)[:, None, None]
+    return normalise(np.stack(pixels), spec)
 
 
 def _photos(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of images; give a folder that holds JPEG or PNG files")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    found = image_files(folder)
     if not found:
-        raise UserError(f"{folder}: holds no image ({', '.join(_SUFFIXES)}); give a folder that does")
+        raise UserError(f"{folder}: holds no image ({', '.join(SUFFIXES)}); give a folder that does")
     return found
 
 
 def _photo(path: Path, spec: InputSpec, channels: int, size: tuple[int, int]) -> NDArray[np.float32]:
     """*path* by the resize rule of *spec*, (channels, height, width), values 0..1."""
-    from PIL import Image
-
-    height, width = size
-    rule = spec.resize
-    # A model at another size than its rule's crop keeps the rule's share of the picture.
-    shorter = max(round(rule.resize * min(height, width) / rule.crop), height, width)
-    sampling = Image.Resampling.BICUBIC if rule.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); repair or remove it") from error
-    scale = shorter / min(image.size)
-    image = image.resize((max(round(image.width * scale), width), max(round(image.height * scale), height)), sampling)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), dtype=np.float32) / 255.0
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels_of(centred(open_image(path, channels), spec, *size))

@@ -11,6 +11,7 @@ from .cache import hash_file
 from .errors import ModelFileError
 from .graph import MAX_BYTES, infer, name_nodes, simplify, stamp, strip, tensor_specs
 from .inputs import make_inputs
+from .ocr import recogniser_file
 from .onnx_check import external_files, read_model
 from .shapes import format_shape
 from .spec import ModelRequest
@@ -29,7 +30,8 @@ def convert(request: ModelRequest, out: Path) -> dict[str, Any]:
 
     Raises `ModelFileError` where the file or the shapes given for it cannot be used.
     """
-    path = Path(request.spec.reference)
+    spec = request.spec
+    path = recogniser_file(spec.name) if spec.source == "rapidocr" else Path(spec.reference)
     model = read_model(path)
     files = external_files(path)
     _drop_weight_inputs(model.graph)
@@ -39,7 +41,7 @@ def convert(request: ModelRequest, out: Path) -> dict[str, Any]:
     strip(model)
     name_nodes(model.graph)
     model, inference_notes = _infer(path, model)
-    model, outputs, slim_notes = _simplify(path, model)
+    model, outputs, slim_notes = _simplify(path, model, keep=not request.simplify)
     name_nodes(model.graph)
     model, _ = _infer(path, model)
     provenance = _provenance(request, path, model, files)
@@ -52,7 +54,7 @@ def convert(request: ModelRequest, out: Path) -> dict[str, Any]:
         "inputs": [encode(tensor) for tensor in tensor_specs(model.graph.input)],
         "outputs": [encode(tensor) for tensor in tensor_specs(model.graph.output, outputs)],
         "provenance": provenance,
-        "input": None,
+        "input": encode(spec.input) if spec.input is not None else None,
         "notes": [*notes, *inference_notes, *slim_notes],
         "external": list(files),
     }
@@ -61,12 +63,15 @@ def convert(request: ModelRequest, out: Path) -> dict[str, Any]:
 def make_static(path: Path, graph: Any, request: ModelRequest) -> tuple[str, ...]:
     """Give every input of *graph* a static shape, in place; return notes.
 
-    A shape of the request is taken as it is, and gives its values to symbols of the same name elsewhere; a symbolic
-    first dimension without a value is the batch. Raises `ModelFileError` for a shape of an unknown input, a shape that
-    contradicts the file, a symbol given two values, a symbol without a value, and a batch that the file cannot have.
+    A shape of the request is taken as it is (without one, what the zoo says of the only input), and gives its values to
+    symbols of the same name elsewhere; a symbolic first dimension without a value is the batch. Raises
+    `ModelFileError` for a shape of an unknown input, a shape that contradicts the file, a symbol given two values, a
+    symbol without a value, and a batch that the file cannot have.
     """
-    given = dict(request.shapes)
     names = [value.name for value in graph.input]
+    given = dict(request.shapes)
+    if not given and request.spec.input is not None and len(names) == 1:
+        given = {names[0]: request.spec.input.shape(request.batch)}
     unknown = next((name for name in given if name not in names), None)
     if unknown is not None:
         raise ModelFileError(path, f"has no input {unknown!r} to give a shape to", f"its inputs are {', '.join(names)}")
@@ -172,10 +177,10 @@ def _infer(path: Path, model: Any) -> tuple[Any, tuple[str, ...]]:
     return infer(model, strict=False), (note,)
 
 
-def _simplify(path: Path, model: Any) -> tuple[Any, Any, tuple[str, ...]]:
+def _simplify(path: Path, model: Any, *, keep: bool) -> tuple[Any, Any, tuple[str, ...]]:
     feeds = make_inputs(tensor_specs(model.graph.input), None, 1, _CHECK_SEED, None)[0]
     try:
-        return simplify(model, feeds)
+        return simplify(model, feeds, keep=keep)
     # The engine raises classes of its own for whatever it cannot load or run.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
@@ -186,7 +191,7 @@ def _simplify(path: Path, model: Any) -> tuple[Any, Any, tuple[str, ...]]:
 def _provenance(request: ModelRequest, path: Path, model: Any, files: tuple[str, ...]) -> dict[str, str]:
     facts = {
         "model": request.spec.name,
-        "source": "onnx",
+        "source": request.spec.source,
         "reference": path.name,
         "weights": request.weights,
         "weights_origin": request.spec.weights_origin,
@@ -197,6 +202,8 @@ def _provenance(request: ModelRequest, path: Path, model: Any, files: tuple[str,
         ),
         "producer": " ".join(part for part in (model.producer_name, model.producer_version) if part),
     }
+    if not request.simplify:
+        facts["graph"] = "as exported"
     for name in files:
         facts[f"external_sha256.{name}"] = hash_file(path.parent / name)
     return facts | {package: version(package) for package in ("bakeoff", "onnx", "onnxslim")}

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any
 
+from .digits.nets import build_net
 from .errors import UnknownNameError, UserError
 from .spec import InputSpec, ModelSpec, ResizeRule
 
@@ -24,6 +25,7 @@ def build_module(spec: ModelSpec) -> Any:
         "torchvision": _torchvision,
         "timm": _timm,
         "efficientnet_lite": _efficientnet_lite,
+        "digits": build_net,
         "module": _user_module,
     }
     return builders[spec.source](spec.reference).eval()

@@ -147,3 +147,7 @@ class ExportedModel:
     notes: tuple[str, ...] = ()
     records: tuple[StepRecord, ...] = ()
     """The steps that led from the model to this file, in order; empty for fp32."""
+    parameters: int = 0
+    """Values in all weights of the file."""
+    zeros: int = 0
+    """How many of these are exactly zero."""

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from .errors import StageError, UserError
 from .graph import MAX_BYTES, infer, name_nodes, simplify, stamp, strip, tensor_specs
 from .inputs import make_inputs
+from .pruning import prune
 from .sources import build_module, input_spec
-from .spec import InputSpec, ModelRequest, TensorSpec
+from .spec import InputSpec, ModelRequest, StepRecord, TensorSpec
+from .variants import parse_variant
 from .weights import Loaded, load_weights, settle_network, state_hash
 from .wire import encode
 
@@ -29,6 +31,7 @@ _PACKAGE_OF_SOURCE = {
     "torchvision": ["torchvision"],
     "timm": ["timm"],
     "efficientnet_lite": ["efficientnet-lite-pytorch"],
+    "digits": ["torchvision"],
 }
 _PROBE_SEED = 20
 _CALIBRATION_SEED = 10
@@ -38,8 +41,9 @@ _CALIBRATION_IMAGES = 8
 def export_module(request: ModelRequest, out: Path) -> dict[str, Any]:
     """Write `model.onnx` and `probe.npz` into the folder *out* and return the manifest.
 
-    Raises `UserError` and its kin for what the user can mend, `StageError` with blame "exporter" where torch cannot
-    export the module.
+    Pruning comes before the probe, so that this tells what the pruned module computes. Raises `UserError` and its kin
+    for what the user can mend, `UnsupportedError` for a pruning step that does not apply, `StageError` with blame
+    "exporter" where torch cannot export the module.
     """
     settle_network(request)
     import torch
@@ -52,12 +56,14 @@ def export_module(request: ModelRequest, out: Path) -> dict[str, Any]:
     loaded = load_weights(module, request, _calibration(request, module, tensors, spec))
     module.requires_grad_(False)
     probe = make_inputs(tensors, spec, 1, _PROBE_SEED, None)[0]
+    module, records = _prune(module, probe, request)
     expected = _forward(module, probe, request)
     raw = _to_onnx(module, probe, [tensor.name for tensor in tensors], len(expected), request)
     provenance = _provenance(request, loaded, state_hash(module))
     arrays = {f"input_{i}": a for i, a in enumerate(probe)} | {f"output_{i}": a for i, a in enumerate(expected)}
     np.savez(out / "probe.npz", allow_pickle=False, **arrays)
-    return _finish(raw, probe, provenance, out) | {"input": encode(spec)}
+    manifest = _finish(raw, probe, provenance, out, keep=not request.simplify)
+    return manifest | {"input": encode(spec), "records": [encode(record) for record in records]}
 
 
 def _inputs(request: ModelRequest, spec: InputSpec) -> list[TensorSpec]:
@@ -87,6 +93,22 @@ def _calibration(request: ModelRequest, module: Any, tensors: Sequence[TensorSpe
     wide = [TensorSpec(name=t.name, shape=(batch, *t.shape[1:]), dtype=t.dtype) for t in tensors]
     seed = _CALIBRATION_SEED + request.seed
     return [torch.from_numpy(array) for array in make_inputs(wide, spec, 1, seed, None)[0]]
+
+
+def _prune(module: Any, probe: Sequence[Array], request: ModelRequest) -> tuple[Any, tuple[StepRecord, ...]]:
+    import torch
+
+    if not request.pruning:
+        return module, ()
+    _forward(module, probe, request)  # a forward that fails is the user's to mend, and no fault of the pruning
+    return prune(
+        module,
+        parse_variant("+".join(request.pruning)).pruning,
+        [torch.from_numpy(array) for array in probe],
+        training=request.training,
+        seed=request.seed,
+        random=request.weights == "random",
+    )
 
 
 def _forward(module: Any, probe: Sequence[Array], request: ModelRequest) -> list[Array]:
@@ -132,12 +154,12 @@ def _to_onnx(module: Any, probe: Sequence[Array], inputs: list[str], outputs: in
     return program.model_proto
 
 
-def _finish(raw: Any, probe: Sequence[Array], provenance: dict[str, str], out: Path) -> dict[str, Any]:
+def _finish(raw: Any, probe: Sequence[Array], provenance: dict[str, str], out: Path, *, keep: bool) -> dict[str, Any]:
     if raw.ByteSize() > MAX_BYTES:
         raise StageError(f"{raw.ByteSize()} bytes do not fit into one ONNX file", blame="exporter", stage="export")
     strip(raw)
     try:
-        model, _, notes = simplify(raw, probe)
+        model, _, notes = simplify(raw, probe, keep=keep)
     # The engine raises classes of its own for a graph that it cannot load or run.
     except Exception as error:
         text = f"the exported graph does not run: {' '.join(str(error).split())[:300]}"
@@ -169,6 +191,10 @@ def _provenance(request: ModelRequest, loaded: Loaded, state_sha256: str) -> dic
         "opset": str(OPSET),
         "licence": spec.licence,
     }
+    if request.pruning:
+        facts["pruning"] = "+".join(request.pruning)
+    if not request.simplify:
+        facts["graph"] = "as exported"
     if loaded.file_sha256:
         facts["weights_file_sha256"] = loaded.file_sha256
     packages = ["bakeoff", "torch", "onnx", "onnxscript", "onnxslim"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .cache import hash_file
+from .digits.nets import weights_file
 from .errors import WeightsError
 from .random_weights import randomise
 from .spec import ModelRequest, ModelSpec
@@ -105,6 +106,9 @@ def _pretrained(module: Any, spec: ModelSpec) -> Loaded:
         return Loaded(origin=spec.weights_origin, file_sha256="")
     if spec.source == "efficientnet_lite":
         path = lite_weights_file(spec.reference)
+        state = _read(path)
+    elif spec.source == "digits":
+        path = weights_file(spec.reference)
         state = _read(path)
     elif spec.source == "torchvision":
         path = _torchvision_file(spec)

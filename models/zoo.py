@@ -68,8 +68,42 @@ def _efficientnet_lite(level: int, size: int, light: str) -> ModelSpec:
         labels="imagenet1k",
         licence="Apache-2.0",
         light_alternative=light,
+        data="photos",
     )
 
+
+def _digits(kind: str, family: str, light: str | None) -> ModelSpec:
+    return ModelSpec(
+        name=f"digits_{kind}",
+        family=family,
+        task="classification",
+        source="digits",
+        reference=f"digits_{kind}",
+        weights_origin="bakeoff itself (trained on scikit-learn's digits by bakeoff.models.digits.train)",
+        weights_offline=True,
+        input=InputSpec(
+            channels=1, height=32, width=32, mean=(0.307,), std=(0.324,), resize=ResizeRule(resize=32, crop=32)
+        ),
+        labels="digits",
+        licence="Apache-2.0",
+        light_alternative=light,
+        data="digits",
+    )
+
+
+_RAPIDOCR = ModelSpec(
+    name="rapidocr_rec",
+    family="ppocr",
+    task="text-recognition",
+    source="rapidocr",
+    reference="ch_PP-OCRv4_rec_infer.onnx",
+    weights_origin="package rapidocr-onnxruntime (PP-OCRv4, converted from Paddle)",
+    weights_offline=True,
+    input=InputSpec(height=48, width=320, mean=(0.5,) * 3, std=(0.5,) * 3, resize=ResizeRule(resize=48, crop=48)),
+    labels="",
+    licence="Apache-2.0",
+    data="words",
+)
 
 _V2 = ResizeRule(resize=232, crop=224)
 
@@ -93,6 +127,12 @@ _ENTRIES = (
     _torchvision("regnet_y_400mf", "regnet", "mobilenet_v3_large", _V2),
     _torchvision("convnext_tiny", "convnext", "efficientnet_b0", ResizeRule(resize=236, crop=224)),
     _torchvision("vit_b_16", "vit", "convnext_tiny"),
+    _digits("resnet", "resnet", "digits_mobilenet"),
+    _digits("mobilenet", "mobilenet", "digits_shufflenet"),
+    _digits("shufflenet", "shufflenet", None),
+    _digits("vgg", "vgg", "digits_mobilenet"),
+    _digits("efficientnet", "efficientnet", "digits_mobilenet"),
+    _RAPIDOCR,
 )
 
 _ZOO = {spec.name: spec for spec in _ENTRIES}

@@ -247,7 +247,7 @@ def _speed_up_layers(colour: Spec, shape: Spec, x: Spec) -> list[Spec]:
     ]
 
 
-def _speed_up_axis(gains: Sequence[float]) -> tuple[float, Spec]:
+def _speed_up_axis(gains: Sequence[float], over: str) -> tuple[float, Spec]:
     """Smallest speed-up that is drawn to scale, and the x channel; smaller ones are written at the left edge."""
     top = max(1.0, *gains)
     edge = min(1.0, *(gain for gain in gains if gain * _STRETCHED >= top), top)
@@ -256,7 +256,7 @@ def _speed_up_axis(gains: Sequence[float]) -> tuple[float, Spec]:
     return edge, {
         "field": "x",
         "type": "quantitative",
-        "title": "times as fast as eager, logarithmic",
+        "title": f"times as fast as {over}, logarithmic",
         "scale": {"type": "log", "domain": domain, "nice": False, "range": _room(44)},
         "axis": {"values": ticks, "format": "~g", "labelExpr": "datum.label + '\\u00d7'"},
     }
@@ -270,7 +270,7 @@ def speed_up_chart(run: RunView, setting: Setting, styles: Styles) -> Chart | No
     shown = _speed_ups(run.at(setting))
     if not shown:
         return None
-    edge, x = _speed_up_axis([gain for _, gain in shown])
+    edge, x = _speed_up_axis([gain for _, gain in shown], run.over)
     rows = [_speed_up_row(view, gain, edge, x["scale"]["domain"][0]) for view, gain in shown]
     backends = sorted({view.cell.backend for view, _ in shown})
     lanes = sorted({view.label for view, _ in shown})
@@ -292,7 +292,7 @@ def speed_up_chart(run: RunView, setting: Setting, styles: Styles) -> Chart | No
         "tooltip": tips,
     }
     body = {"layer": [one, {"encoding": encoding, "layer": _speed_up_layers(colour, shape, x)}]}
-    title = f"Speed-up over eager, {setting.title}"
+    title = f"Speed-up over {run.over}, {setting.title}"
     listing = ", ".join(f"{row['variant']} {row['lane']} {row['figure']} (marks: {row['marks']})" for row in rows)
     marks = mark_notes(view for view, _ in shown)
     height = len({row["variant"] for row in rows}) * (13 * len(lanes) + 18)

@@ -13,9 +13,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from .palette import Style
+from .recipes import steps_of
 from .views import CellView
 
-__all__ = ["FONT", "WIDTH", "Chart", "Spec", "Styles", "chart_label", "finished", "mark_notes", "svg", "tooltip"]
+__all__ = [
+    "CONFIG",
+    "FONT",
+    "WIDTH",
+    "Chart",
+    "Spec",
+    "Styles",
+    "chart_label",
+    "finished",
+    "mark_notes",
+    "svg",
+    "tooltip",
+]
 
 WIDTH = 460
 """Total width of a static chart in pixels, labels included."""
@@ -27,7 +40,7 @@ _SHORT = 13
 
 _TEXT = {"labelColor": "var(--muted)", "titleColor": "var(--muted)", "labelFontSize": 12, "titleFontSize": 12}
 
-_CONFIG = {
+CONFIG: Mapping[str, Any] = {
     "background": "transparent",
     "font": FONT,
     "text": {"color": "var(--ink)", "fontSize": 12},
@@ -43,6 +56,7 @@ _CONFIG = {
     "axisY": {"labelColor": "var(--ink)", "domain": False, "ticks": False, "labelPadding": 8},
     "legend": {**_TEXT, "labelColor": "var(--ink)", "orient": "bottom", "columns": 3, "labelLimit": 150},
 }
+"""How every chart looks, as Vega-Lite's `config`."""
 
 Styles = Mapping[str, Style]
 Spec = dict[str, Any]
@@ -68,14 +82,17 @@ def chart_label(view: CellView) -> str:
     return f"{view.label} ({' '.join([*short, *star])})"
 
 
-def mark_notes(views: Iterable[CellView]) -> tuple[str, ...]:
+def mark_notes(views: Iterable[CellView], *, within_model: bool = False) -> tuple[str, ...]:
     """One line that spells out every mark: "Marks: tvm: untuned, not converged; ...".
 
-    A backend whose cells all carry the same marks is named once; else its marked cells are named by variant.
+    A backend whose cells all carry the same marks is named once; else its marked cells are named by variant,
+    *within_model* without the model's name.
     """
     found: dict[str, dict[str, list[str]]] = {}
     for view in views:
-        found.setdefault(view.label, {}).setdefault(view.mark_words, []).append(view.cell.variant)
+        found.setdefault(view.label, {}).setdefault(view.mark_words, []).append(
+            steps_of(view.cell.variant) if within_model else view.cell.variant
+        )
     listing = []
     for label, groups in found.items():
         for marks, variants in groups.items():
@@ -95,7 +112,7 @@ def finished(body: Spec, rows: Sequence[Spec], description: str, height: int) ->
         "autosize": {"type": "fit-x", "contains": "padding"},
         "padding": {"left": 0, "right": 2, "top": 4, "bottom": 6},
         "data": {"values": list(rows)},
-        "config": _CONFIG,
+        "config": CONFIG,
         **body,
     }
 

@@ -17,15 +17,25 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from . import across, facts, strips, verdicts, words
+from . import across, facts, prices, strips, verdicts, words
+from .ablation import Ablation, ablation, price_of
+from .ablation_chart import waterfall_charts
 from .charts import latency_chart, samples_chart, speed_up_chart
 from .drawing import Chart, Styles, svg
-from .marks import precision_asked
+from .marks import precision_asked, ran_as_asked
 from .palette import SHAPES, styles
+from .pareto_chart import pareto_chart
+from .reasons import Remark, remarks
+from .recipes import full_name, steps_of
 from .results import Run
+from .steps import SHORT_HASH, shape_words, step_views
+from .tradeoff import Tradeoff, champion_words, cost_words, name_of, tradeoffs
 from .views import Comparison, RunView, run_view
 
 __all__ = ["render_html"]
+
+_MANY = 60
+"""Comparisons from which on a page would grow by tens of megabytes if each variant had its own charts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +48,24 @@ class _Drawn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Costs:
+    """What the variants of one model cost at one setting, with its charts."""
+
+    trade: Tradeoff
+    front: tuple[_Drawn, ...]
+    ablation: Ablation | None
+    waterfalls: tuple[_Drawn, ...]
+    remarks: tuple[Remark, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Section:
     """One run in the page."""
 
     prefix: str
     view: RunView
     title: str
+    trades: tuple[_Costs, ...]
     speed_ups: tuple[_Drawn, ...]
     drawings: dict[tuple[str, str], tuple[_Drawn, ...]]
     """Charts by variant and setting title."""
@@ -51,11 +73,24 @@ class _Section:
     @property
     def drawn(self) -> bool:
         """Whether there is any chart."""
-        return bool(self.speed_ups) or any(self.drawings.values())
+        return bool(self.speed_ups) or any(self.drawings.values()) or any(costs.front for costs in self.trades)
+
+    @property
+    def costs(self) -> dict[str, list[_Costs]]:
+        """What the variants cost by model, in the order of the run."""
+        found: dict[str, list[_Costs]] = {}
+        for costs in self.trades:
+            found.setdefault(costs.trade.model, []).append(costs)
+        return found
 
     def of(self, comparison: Comparison) -> tuple[_Drawn, ...]:
         """The charts of *comparison*."""
-        return self.drawings[comparison.variant, comparison.setting.title]
+        return self.drawings.get((comparison.variant, comparison.setting.title), ())
+
+    @property
+    def thinned(self) -> bool:
+        """Whether the run is so large that some comparisons are shown without charts."""
+        return not all(_charted(comparison, self.view) for comparison in self.view.comparisons)
 
 
 _IDS = re.compile(r'(\bid="|url\(#)')
@@ -66,11 +101,32 @@ def _drawn(ident: str, chart: Chart) -> _Drawn:
     return _Drawn(ident=ident, chart=chart, svg=_IDS.sub(rf"\g<1>{ident}-", svg(chart)))
 
 
+def _costs(ident: str, trade: Tradeoff, view: RunView, looks: Styles) -> _Costs:
+    found = ablation(trade, view.floor)
+    chart = pareto_chart(trade, looks)
+    return _Costs(
+        trade=trade,
+        front=() if chart is None else (_drawn(f"{ident}f", chart),),
+        ablation=found,
+        waterfalls=tuple(
+            _drawn(f"{ident}w{place}", chart) for place, chart in enumerate(waterfall_charts(trade, found, looks))
+        ),
+        remarks=remarks(trade, view.floor, view.run.target.cpu),
+    )
+
+
+def _charted(comparison: Comparison, view: RunView) -> bool:
+    """Whether *comparison* has charts of its own; in a large run only fp32 has them, and the rest its tables."""
+    return len(view.comparisons) <= _MANY or comparison.variant == full_name(comparison.model)
+
+
 def _section(number: int, view: RunView, looks: Styles) -> _Section:
     prefix = f"r{number}"
     gains = [chart for setting in view.settings if (chart := speed_up_chart(view, setting, looks)) is not None]
     drawings = {}
     for place, comparison in enumerate(view.comparisons):
+        if not _charted(comparison, view):
+            continue
         made = [chart for make in (latency_chart, samples_chart) if (chart := make(comparison, looks)) is not None]
         drawn = tuple(_drawn(f"{prefix}c{place}v{which}", chart) for which, chart in enumerate(made))
         drawings[comparison.variant, comparison.setting.title] = drawn
@@ -78,6 +134,7 @@ def _section(number: int, view: RunView, looks: Styles) -> _Section:
         prefix=prefix,
         view=view,
         title=view.run.target.name,
+        trades=tuple(_costs(f"{prefix}p{place}", trade, view, looks) for place, trade in enumerate(tradeoffs(view))),
         speed_ups=tuple(_drawn(f"{prefix}s{place}", chart) for place, chart in enumerate(gains)),
         drawings=drawings,
     )
@@ -127,7 +184,17 @@ def _environment() -> Any:
         "strips": strips,
         "verdicts": verdicts,
         "shapes": SHAPES,
+        "prices": prices,
         "precision_asked": precision_asked,
+        "ran_as_asked": ran_as_asked,
+        "steps_of": steps_of,
+        "step_views": step_views,
+        "shape_words": shape_words,
+        "short_hash": SHORT_HASH,
+        "name_of": name_of,
+        "cost_words": cost_words,
+        "champion_words": champion_words,
+        "price_of": price_of,
         "json_block": _json_block,
     }
     return environment

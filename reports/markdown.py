@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from . import facts, verdicts, words
+from . import facts, prices, verdicts, words
+from .doubts import doubts
+from .reasons import remarks
+from .recipes import steps_of
 from .results import Run
+from .tradeoff import Tradeoff, cost_words, tradeoffs
 from .views import CellView, Comparison, RunView, run_view
 
 __all__ = ["code", "summary_markdown"]
@@ -64,11 +68,72 @@ def _row(comparison: Comparison, several: bool) -> str:
 
 def _verdict_table(view: RunView) -> Iterator[str]:
     several = len({(comparison.setting.scenario, comparison.setting.batch) for comparison in view.comparisons}) > 1
-    yield "| variant | setting | fastest | median ms (interval) | over eager | next |"
+    yield f"| variant | setting | fastest | median ms (interval) | over {view.over} | next |"
     yield "|---|---|---|---|---|---|"
     for comparison in view.comparisons:
         yield _row(comparison, several)
     yield ""
+
+
+def _champion(view: CellView | None, cost: bool) -> str:
+    if view is None:
+        return words.MISSING
+    marks = f" ({', '.join(code(mark.label) for mark in view.marks)})" if view.marks else ""
+    gain = view.speed_up
+    speed = f", {words.times(gain.value)} {gain.reference}" if gain and not gain.is_baseline else ""
+    price = f"; {cost_words(view)}" if cost else ""
+    return f"{code(steps_of(view.cell.variant))} on {code(view.label)}{marks}, {_figure(view)} ms{speed}{price}"
+
+
+def _within(trade: Tradeoff) -> str:
+    if trade.random_weights:
+        return "only speed can be told: random weights"
+    if trade.within is None:
+        return "none is known" if trade.priced else "not measured"
+    return "<br>".join(_champion(leader, True) for leader in trade.within.leaders)
+
+
+def _cost_table(trades: Sequence[Tradeoff]) -> Iterator[str]:
+    yield "| model | setting | fastest | fastest within 1 point of fp32 |"
+    yield "|---|---|---|---|"
+    for trade in trades:
+        priced = trade.priced and not trade.random_weights
+        best = "<br>".join(_champion(leader, priced) for leader in trade.fastest.leaders)
+        weights = " (random weights)" if trade.random_weights else ""
+        yield f"| {code(trade.model)}{weights} | {trade.setting.title} | {best} | {_within(trade)} |"
+    yield ""
+
+
+def _front_table(trade: Tradeoff) -> Iterator[str]:
+    measure = trade.measure.title if trade.measure else ""
+    yield f"Front of {code(trade.model)}, {trade.setting.title}, fastest first, by {measure}:"
+    yield ""
+    yield "| variant | backend | median ms (interval) | accuracy (interval) | against fp32 | fidelity | on disk |"
+    yield "|---|---|---|---|---|---|---|"
+    for view in trade.leading:
+        found = view.cell.accuracy
+        share = f"{prices.accuracy(found)} ({prices.accuracy_interval(found)})" if found else words.MISSING
+        loss = f"{prices.points(found.vs_fp32)}, {prices.versus(found)}" if found else words.MISSING
+        yield (
+            f"| {code(steps_of(view.cell.variant))} | {_name(view)} | {_figure(view)} | {share} | {loss} "
+            f"| {prices.fidelity(view.cell.fidelity)} | {words.size(view.cell.artifact_bytes)} |"
+        )
+    yield ""
+
+
+def _costs(view: RunView) -> Iterator[str]:
+    trades = tradeoffs(view)
+    if not trades:
+        return
+    yield from _cost_table(trades)
+    for trade in trades:
+        if trade.front and not trade.random_weights:
+            yield from _front_table(trade)
+    found = [(trade, remark) for trade in trades for remark in remarks(trade, view.floor, view.run.target.cpu)]
+    for trade, remark in found:
+        yield f"- {code(trade.model)}: {_plain(remark.text)}"
+    if found:
+        yield ""
 
 
 def _suspicious(view: RunView) -> Iterator[str]:
@@ -76,9 +141,8 @@ def _suspicious(view: RunView) -> Iterator[str]:
     if doubtful:
         yield f"**Suspicious:** {words.plural(len(doubtful), 'cell')}"
         yield ""
-        for found in doubtful:
-            reasons = "; ".join(found.cell.suspicious_reasons) or "no reason was recorded"
-            yield f"- {code(found.cell.key)}: {code(reasons)}"
+        for doubt in doubts(view):
+            yield f"- {code(doubt.who) if doubt.key else doubt.who}: {code(doubt.reason)}"
         yield ""
 
 
@@ -105,6 +169,7 @@ def _run(run: Run) -> Iterator[str]:
     if run.status != "finished":
         yield f"This run is not finished ({run.status})."
         yield ""
+    yield from _costs(view)
     if view.comparisons:
         yield from _verdict_table(view)
     yield from _suspicious(view)

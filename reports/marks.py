@@ -8,11 +8,16 @@ from typing import Literal
 
 from . import words
 from .intervals import interval_of
+from .recipes import recipe
 from .results import Cell
 
-__all__ = ["Mark", "cell_marks", "not_interleaved", "precision_asked"]
+__all__ = ["Mark", "cell_marks", "not_interleaved", "precision_asked", "ran_as_asked"]
 
-_PRECISIONS = ("int8", "fp16", "bf16", "fp32")
+_EXECUTES = {"int8-dynamic": "int8"}
+"""The precision that heavy operators should execute in, where the variant calls it otherwise."""
+
+_STORED = ("int8-weights", "int4-weights")
+"""Precisions of storage: whatever such a variant executes in is what was asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +33,22 @@ class Mark:
 
 def precision_asked(variant: str) -> str:
     """The precision that a variant's name asks for: "resnet18@channel50+int8" asks for int8, no word for fp32."""
-    steps = variant.partition("@")[2].split("+")
-    return next((step for step in reversed(steps) if step in _PRECISIONS), "fp32")
+    return recipe(variant).precision
+
+
+def ran_as_asked(cell: Cell) -> bool:
+    """Whether the heavy operators executed in the precision that the variant asks for, as far as the run says.
+
+    Weights stored in few bits are meant to be computed in floating point; nodes that `keep` names are meant to make
+    the whole mixed.
+    """
+    asked = precision_asked(cell.variant)
+    if cell.executed is None or asked in _STORED:
+        return True
+    ran = cell.executed.precision
+    kept = any(step.keep for step in recipe(cell.variant).steps)
+    # none: there was no heavy operator to speak of
+    return ran in (_EXECUTES.get(asked, asked), "none") or (kept and ran.startswith("mixed("))
 
 
 def _sampling_marks(cell: Cell) -> Iterator[Mark]:
@@ -68,7 +87,7 @@ def _execution_marks(cell: Cell) -> Iterator[Mark]:
         why = f"Asked for {cell.device}, ran on {ran.device}."
         yield Mark(code="device", label=f"ran on {ran.device}", why=why, level="caution")
     asked = precision_asked(cell.variant)
-    if ran.precision not in (asked, "none"):  # none: there was no heavy operator to speak of
+    if not ran_as_asked(cell):
         why = f"Asked for {asked}, executed in {ran.precision}."
         yield Mark(code="precision", label=f"ran {ran.precision}", why=why, level="caution")
     if ran.threads != cell.threads:

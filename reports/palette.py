@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["SHAPES", "Style", "styles"]
+__all__ = ["SHAPES", "Style", "styles", "variant_shapes"]
 
 SHAPES: Mapping[str, str] = {
     "circle": "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9Z",
@@ -72,3 +72,17 @@ def styles(backends: Iterable[str]) -> dict[str, Style]:
         light, dark, shape, dash = _KNOWN.get(name) or spare[name]
         found[name] = Style(variable=f"--b{number}", light=light, dark=dark, shape=shape, dash=dash)
     return found
+
+
+_VARIANT_SHAPES = (
+    *("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left"),
+    "M-1,-0.35L-0.35,-0.35L0,-1L0.35,-0.35L1,-0.35L0.5,0.15L0.7,0.95L0,0.45L-0.7,0.95L-0.5,0.15Z",
+    "M-1,-1L0,-0.4L1,-1L0.4,0L1,1L0,0.4L-1,1L-0.4,0Z",
+    "M-0.5,-0.9L0.5,-0.9L1,0L0.5,0.9L-0.5,0.9L-1,0Z",
+    "M-0.4,-1L0.4,-1L0.4,1L-0.4,1Z",
+)
+
+
+def variant_shapes(names: Iterable[str]) -> dict[str, str]:
+    """A Vega point shape for each variant of *names*, in their order; from the thirteenth on they repeat."""
+    return {name: _VARIANT_SHAPES[number % len(_VARIANT_SHAPES)] for number, name in enumerate(dict.fromkeys(names))}

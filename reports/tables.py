@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .results import Cell, Run
-from .views import CellView, Comparison, run_view
+from .tradeoff import tradeoffs
+from .views import CellView, Comparison, RunView, run_view
 
 __all__ = ["COLUMNS", "cells_csv"]
 
@@ -63,6 +64,8 @@ _DERIVED = (
     "speed_up",
     "speed_up_low",
     "speed_up_high",
+    "speed_up_over",
+    "pareto_front",
     "random_weights",
     "options",
     "notes",
@@ -79,9 +82,51 @@ _EXECUTED = (
 
 _CHECK = ("check_reference", "check_max_rel_error", "check_tolerance")
 
+_ACCURACY = (
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n",
+    "top5",
+    "simulated",
+    "vs_fp32",
+    "vs_fp32_low",
+    "mcnemar_p",
+    "data",
+    "data_sha256",
+)
+"""Fields of an accuracy; as columns they begin with "accuracy_"."""
+
+_FIDELITY = (
+    "cosine",
+    "snr_db",
+    "max_abs_error",
+    "top1_agreement",
+    "top1_low",
+    "top1_high",
+    "top1_agreement_simulated",
+    "n",
+    "data",
+    "reference",
+)
+"""Fields of a fidelity; as columns they begin with "fidelity_"."""
+
+_MODEL = ("weights", "onnx_sha256", "onnx_bytes", "parameters", "zero_share")
+"""Facts of the variant; as columns they begin with "model_"."""
+
 _RUN = ("run_id", "run_status", "target_id", "target", "noise_floor")
 
-COLUMNS = (*_RUN, *_PLAIN, *_DERIVED, *_EXECUTED, *_CHECK)
+COLUMNS = (
+    *_RUN,
+    *_PLAIN,
+    *_DERIVED,
+    *_EXECUTED,
+    *_CHECK,
+    *(f"accuracy_{name}" for name in _ACCURACY),
+    *(f"fidelity_{name}" for name in _FIDELITY),
+    *(f"model_{name}" for name in _MODEL),
+)
 """Names of all columns, in order. Lists are joined by "; "; what was not measured is empty."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -101,7 +146,7 @@ def _verdict(view: CellView, comparison: Comparison) -> str:
     return verdict.outcome if view in verdict.leaders else ""
 
 
-def _derived(view: CellView, comparison: Comparison) -> tuple[object, ...]:
+def _derived(view: CellView, comparison: Comparison, front: frozenset[str]) -> tuple[object, ...]:
     cell, gain = view.cell, view.speed_up
     bounds = gain.interval if gain else None
     return (
@@ -111,6 +156,8 @@ def _derived(view: CellView, comparison: Comparison) -> tuple[object, ...]:
         gain.value if gain else None,
         bounds.low if bounds else None,
         bounds.high if bounds else None,
+        gain.reference if gain else None,
+        view.cell.key in front,
         comparison.random_weights,
         "; ".join(f"{key}={value}" for key, value in sorted(cell.options.items())),
         "; ".join(cell.notes),
@@ -130,6 +177,27 @@ def _check(cell: Cell) -> tuple[object, ...]:
     return (None,) * len(_CHECK) if check is None else (check.reference, check.max_rel_error, check.tolerance)
 
 
+def _fields(found: object, names: tuple[str, ...]) -> tuple[object, ...]:
+    return tuple(None if found is None else getattr(found, name) for name in names)
+
+
+def _rows(view: RunView) -> Iterator[tuple[object, ...]]:
+    front = frozenset(found.cell.key for trade in tradeoffs(view) for found in trade.leading)
+    for comparison in view.comparisons:
+        model = view.facts(comparison.variant)
+        for found in (*comparison.measured, *comparison.failures):
+            cell = found.cell
+            yield (
+                *_fields(cell, _PLAIN),
+                *_derived(found, comparison, front),
+                *_executed(cell),
+                *_check(cell),
+                *_fields(cell.accuracy, _ACCURACY),
+                *_fields(cell.fidelity, _FIDELITY),
+                *_fields(model, _MODEL),
+            )
+
+
 def cells_csv(runs: Sequence[Run]) -> str:
     """All cells of *runs* with the columns `COLUMNS`, comparison by comparison, fastest first, failures last."""
     stream = io.StringIO(newline="")
@@ -137,9 +205,6 @@ def cells_csv(runs: Sequence[Run]) -> str:
     writer.writerow(COLUMNS)
     for run in runs:
         head = (run.id, run.status, run.target_id, run.target.name, run.noise_floor)
-        for comparison in run_view(run).comparisons:
-            for view in (*comparison.measured, *comparison.failures):
-                plain = (getattr(view.cell, name) for name in _PLAIN)
-                row = (*head, *plain, *_derived(view, comparison), *_executed(view.cell), *_check(view.cell))
-                writer.writerow([_text(value) for value in row])
+        for row in _rows(run_view(run)):
+            writer.writerow([_text(value) for value in (*head, *row)])
     return stream.getvalue()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from . import facts, verdicts, words
+from . import facts, prices, verdicts, words
+from .doubts import doubts
+from .reasons import remarks
 from .results import Run
+from .tradeoff import champion_words, tradeoffs
 from .views import CellView, Comparison, RunView, run_view
 
 if TYPE_CHECKING:
@@ -61,23 +64,43 @@ def _table(view: RunView, comparison: Comparison) -> Table:
     if comparison.random_weights:
         title.append("  random weights", style="dim")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    prices_shown = _price_columns(comparison)
     table.add_column("backend", min_width=14)
-    for name in ("median ms", "interval", "eager", "p99 ms"):
+    for name in ("median ms", "interval", view.over, *(prices_shown or ("p99 ms",))):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("marks")
+    if not prices_shown:
+        table.add_column("marks")
     for found in comparison.measured:
-        cell = found.cell
-        table.add_row(
-            _backend(found, comparison),
-            words.ms(cell.median_ms),
-            words.interval_ms(found.interval, found.median_ms),
-            _gain(found),
-            words.ms(cell.p99_ms),
-            _marks(found),
-        )
+        named, marks = _backend(found, comparison), _marks(found)
+        figures = (words.ms(found.cell.median_ms), words.interval_ms(found.interval, found.median_ms), _gain(found))
+        if prices_shown:  # eighty columns have no room for one more: marks stand below the name
+            named = Text("\n").join([named, marks]) if found.marks else named
+            table.add_row(named, *figures, *_price(found, prices_shown))
+        else:
+            table.add_row(named, *figures, words.ms(found.cell.p99_ms), marks)
     for found in comparison.failures:
         table.add_row(Text(_clean(found.label)), Text(found.status, style="red"))
     return table
+
+
+_ACCURACY = ("accuracy", "at most")
+_FIDELITY = ("agrees", "SNR")
+
+
+def _price_columns(comparison: Comparison) -> tuple[str, ...]:
+    """Accuracy and the most that it loses, else fidelity, in the place of p99 and marks; nothing without both."""
+    cells = [found.cell for found in comparison.measured]
+    if any(cell.accuracy for cell in cells):
+        return _ACCURACY
+    return _FIDELITY if any(cell.fidelity for cell in cells) else ()
+
+
+def _price(view: CellView, columns: tuple[str, ...]) -> tuple[str, str]:
+    found, like = view.cell.accuracy, view.cell.fidelity
+    if columns == _FIDELITY:
+        return prices.agreement(like), prices.snr(like)
+    most = prices.at_most(found)
+    return prices.accuracy(found), words.MISSING if most is None else f"{most:.1f} pp"
 
 
 def _reason(key: str, word: str, colour: str, reason: str) -> Text:
@@ -94,9 +117,18 @@ def _reasons(view: RunView) -> Iterator[RenderableType]:
         if cell.blame and cell.blame != "unknown":
             text.append(f" (looks like the fault of the {_clean(cell.blame)})", style="dim")
         yield text
-    for found in view.measured:
-        if found.cell.suspicious:
-            yield _reason(found.cell.key, "suspicious", "yellow", "; ".join(found.cell.suspicious_reasons))
+    for doubt in doubts(view):
+        yield _reason(doubt.who, "suspicious", "yellow", doubt.reason)
+
+
+def _costs(view: RunView) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    for trade in tradeoffs(view):
+        text = Text(f"{_clean(trade.model)}, {view.short_title(trade.setting)}: ", style="bold")
+        yield text.append(_clean(" ".join(champion_words(trade))), style="not bold")
+        for remark in remarks(trade, view.floor, view.run.target.cpu):
+            yield Text(f"  {_clean(remark.text)}", style="yellow")
 
 
 def run_report(run: Run) -> Group:
@@ -107,8 +139,11 @@ def run_report(run: Run) -> Group:
     view = run_view(run)
     parts: list[RenderableType] = [_table(view, comparison) for comparison in view.comparisons]
     parts.extend(_reasons(view))
+    parts.extend(_costs(view))
     if run.status != "finished":
         parts.append(Text(f"This run is not finished ({run.status}).", style="yellow"))
     parts.append(Text(_clean(verdicts.headline(view)), style="bold"))
     parts.append(Text(f"Noise floor {facts.noise_words(run)}. ~ marks a speed-up within it.", style="dim"))
+    if any(_price_columns(comparison) == _ACCURACY for comparison in view.comparisons):
+        parts.append(Text("At most: the accuracy that is lost against fp32, 95%.", style="dim"))
     return Group(*parts)

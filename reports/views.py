@@ -1,34 +1,32 @@
 """What a run says, worked out once for every kind of output: comparisons, verdicts, ties and speed-ups.
 
-All functions are pure. A *comparison* holds the cells of one variant at one setting (scenario, batch, threads);
-only cells of one comparison are ranked against each other.
+All functions are pure. A *comparison* holds the cells of one variant at one setting (scenario, batch, threads), and
+its verdict ranks them; variants of one model are weighed against each other in `tradeoff`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from . import words
-from .intervals import Interval, interval_of, ratio, usable
+from .intervals import Interval, interval_of, ratio
 from .marks import Mark, cell_marks, not_interleaved
+from .recipes import REFERENCE, steps_of
 from .results import Cell, ModelFacts, Run
+from .speedups import BASELINE, SpeedUp, baseline_of, has_figure, speed_up, took_turns
 
 __all__ = [
-    "BASELINE",
     "CellView",
     "Comparison",
     "RunView",
     "Setting",
-    "SpeedUp",
     "Verdict",
     "judge",
     "run_view",
 ]
-
-BASELINE = "eager"
-"""The backend that every speed-up refers to."""
 
 Outcome = Literal["fastest", "tie", "only", "undecided", "none"]
 
@@ -45,18 +43,6 @@ class Setting:
     def title(self) -> str:
         """ "2 threads, batch 1, single-stream"."""
         return f"{words.plural(self.threads, 'thread')}, batch {self.batch}, {self.scenario}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeedUp:
-    """How many times faster than the eager cell of the same variant, setting and device."""
-
-    value: float
-    interval: Interval | None
-    """Conservative, from both cells' intervals; None where one of them has none."""
-    within_noise: bool
-    """The interval, widened by the noise floor, includes 1 (or there is no interval to say so)."""
-    is_baseline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +137,20 @@ class RunView:
         return tuple(view for comparison in self.comparisons for view in comparison.failures)
 
     @property
+    def floor(self) -> float:
+        """The run's noise floor, 0 if it is not known: then intervals decide alone."""
+        return self.run.noise_floor or 0.0
+
+    @property
+    def over(self) -> str:
+        """What speed-ups refer to, in words: "eager" where each refers to its own variant, else "eager fp32"."""
+        own = all(
+            view.speed_up is None or view.speed_up.reference == f"{BASELINE} {steps_of(view.cell.variant)}"
+            for view in self.measured
+        )
+        return BASELINE if own else f"{BASELINE} {REFERENCE}"
+
+    @cached_property
     def settings(self) -> tuple[Setting, ...]:
         """All settings, in order."""
         return tuple(sorted({comparison.setting for comparison in self.comparisons}))
@@ -182,16 +182,6 @@ class RunView:
         return next((facts for facts in self.run.models if facts.variant == variant), None)
 
 
-def _has_figure(cell: Cell) -> bool:
-    return cell.status == "ok" and usable(cell.median_ms)
-
-
-def _took_turns(a: Cell, b: Cell) -> bool:
-    if a.sitting != b.sitting:
-        return False
-    return a.group is None or b.group is None or a.group == b.group
-
-
 def _labels(cells: Sequence[Cell], several_devices: bool) -> dict[str, str]:
     """Label by cell key; options are named only where backend and device do not tell two cells apart."""
     plain = {cell.key: f"{cell.backend} on {cell.device}" if several_devices else cell.backend for cell in cells}
@@ -204,36 +194,15 @@ def _labels(cells: Sequence[Cell], several_devices: bool) -> dict[str, str]:
     return labels
 
 
-def _baseline(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
-    """The eager cell of the same device; that without options where there are several."""
-    found = [
-        other for other in cells if other.backend == BASELINE and other.device == cell.device and _has_figure(other)
-    ]
-    return min(found, key=lambda other: (len(other.options), other.key), default=None)
-
-
-def _speed_up(cell: Cell, baseline: Cell | None, floor: float) -> SpeedUp | None:
-    if baseline is None or cell.median_ms is None or baseline.median_ms is None:
-        return None
-    own, base = interval_of(cell), interval_of(baseline)
-    bounds = None if own is None or base is None else ratio(base, own)
-    return SpeedUp(
-        value=baseline.median_ms / cell.median_ms,
-        interval=None if cell.key == baseline.key else bounds,
-        within_noise=bounds is None or bounds.widened(floor).holds(1.0),
-        is_baseline=cell.key == baseline.key,
-    )
-
-
-def _cell_view(cell: Cell, cells: Sequence[Cell], label: str, floor: float) -> CellView:
+def _cell_view(cell: Cell, pool: Sequence[Cell], label: str, floor: float) -> CellView:
     marks = cell_marks(cell)
-    if not _has_figure(cell):
+    if not has_figure(cell):
         return CellView(cell=cell, label=label, interval=None, marks=marks)
-    baseline = _baseline(cell, cells)
-    if baseline is not None and not _took_turns(cell, baseline):
+    baseline = baseline_of(cell, pool)
+    if baseline is not None and not took_turns(cell, baseline):
         marks = (*marks, not_interleaved("its baseline"))
     return CellView(
-        cell=cell, label=label, interval=interval_of(cell), marks=marks, speed_up=_speed_up(cell, baseline, floor)
+        cell=cell, label=label, interval=interval_of(cell), marks=marks, speed_up=speed_up(cell, baseline, floor)
     )
 
 
@@ -269,22 +238,31 @@ def _to_best(view: CellView, best: CellView) -> Interval:
     return ratio(view.interval, best.interval)
 
 
-def _comparison(cells: Sequence[Cell], run: Run, several_devices: bool, random: frozenset[str]) -> Comparison:
-    floor = run.noise_floor or 0.0
-    labels = _labels(cells, several_devices)
-    views = [_cell_view(cell, cells, labels[cell.key], floor) for cell in cells]
-    measured = sorted((view for view in views if _has_figure(view.cell)), key=lambda view: view.median_ms)
+def _comparison(cells: Sequence[Cell], pool: Sequence[Cell], shared: _Shared) -> Comparison:
+    labels = _labels(cells, shared.several_devices)
+    views = [_cell_view(cell, pool, labels[cell.key], shared.floor) for cell in cells]
+    measured = sorted((view for view in views if has_figure(view.cell)), key=lambda view: view.median_ms)
     first = cells[0]
     return Comparison(
         model=first.model,
         variant=first.variant,
         setting=_setting(first),
-        random_weights=first.variant in random,
+        random_weights=first.variant in shared.random,
         measured=tuple(measured),
-        failures=tuple(view for view in views if not _has_figure(view.cell)),
-        verdict=judge(measured, floor),
-        interleaved=all(_took_turns(measured[0].cell, view.cell) for view in measured),
+        failures=tuple(view for view in views if not has_figure(view.cell)),
+        verdict=judge(measured, shared.floor),
+        interleaved=all(took_turns(measured[0].cell, view.cell) for view in measured),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What all comparisons of one run share."""
+
+    floor: float
+    several_devices: bool
+    random: frozenset[str]
+    """Variants with random weights."""
 
 
 def _setting(cell: Cell) -> Setting:
@@ -301,9 +279,16 @@ def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 def run_view(run: Run) -> RunView:
     """All that the outputs show of *run*."""
-    several_devices = len({cell.device for cell in run.cells}) > 1
-    random = frozenset(facts.variant for facts in run.models if facts.weights == "random")
-    comparisons = tuple(_comparison(cells, run, several_devices, random) for cells in _grouped(run.cells))
+    shared = _Shared(
+        floor=run.noise_floor or 0.0,
+        several_devices=len({cell.device for cell in run.cells}) > 1,
+        random=frozenset(facts.variant for facts in run.models if facts.weights == "random"),
+    )
+    pools: dict[tuple[str, Setting], list[Cell]] = {}
+    for cell in run.cells:
+        pools.setdefault((cell.model, _setting(cell)), []).append(cell)
+    grouped = _grouped(run.cells)
+    comparisons = tuple(_comparison(cells, pools[cells[0].model, _setting(cells[0])], shared) for cells in grouped)
     return RunView(
         run=run,
         comparisons=comparisons,

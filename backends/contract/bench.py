@@ -15,6 +15,7 @@ import numpy as np
 
 from ..base import Array
 from .nets import NETS, feeds, write_nets
+from .variants import VARIANTS, quantization
 
 __all__ = ["Workbench"]
 
@@ -81,24 +82,31 @@ class Workbench:
     def request(self, net: str, *, threads: int = 1) -> dict[str, Any]:
         """What a step needs to compile *net*, into a folder of its own, or to load it from there."""
         artifact = self._folder(f"artifacts/{net}-{threads}")
-        return {"model": self.model(net), "artifact": artifact, "threads": threads}
+        given = quantization(self.models, net)
+        extra = {"quantization": given} if given else {}
+        return {"model": self.model(net), "artifact": artifact, "threads": threads, **extra}
 
     @functools.cached_property
-    def compiled(self) -> list[dict[str, Any]]:
-        """Results of compiling all `NETS` for one thread, in one process."""
-        return self.steps(*({"do": "compile", **self.request(net)} for net in NETS))
+    def compiled(self) -> dict[str, dict[str, Any]]:
+        """By net: the results of compiling all `NETS` and `VARIANTS` for one thread, in one process."""
+        nets = (*NETS, *VARIANTS)
+        results = self.steps(*({"do": "compile", **self.request(net)} for net in nets))
+        return dict(zip(nets, results, strict=True))
 
     @functools.cached_property
     def ran(self) -> dict[str, tuple[dict[str, Any], dict[str, list[Array]]]]:
-        """For each net: what its session said of itself, and its outputs call by call; in another process."""
-        assert self.compiled
+        """For each net that was compiled: what its session said of itself, and its outputs call by call.
+
+        All of them run in one process, another one than that of the compilation.
+        """
+        nets = [net for net, result in self.compiled.items() if "error" not in result]
         steps = []
-        for net in NETS:
+        for net in nets:
             out = self._folder("outputs") / f"{net}.npz"
             steps.append({"do": "run", "feeds": self.save_feeds(net), "out": out, **self.request(net)})
         return {
-            net: (facts, _outputs(step["out"]))
-            for net, step, facts in zip(NETS, steps, self.steps(*steps), strict=True)
+            net: (facts, {} if "error" in facts else _outputs(step["out"]))
+            for net, step, facts in zip(nets, steps, self.steps(*steps), strict=True)
         }
 
     def _folder(self, name: str) -> Path:

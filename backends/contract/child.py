@@ -17,7 +17,7 @@ import numpy as np
 
 from ...models.errors import CellError
 from .. import registry
-from ..base import Array, AsyncSession, Backend, CompileRequest, LoadRequest, Session
+from ..base import Array, AsyncSession, Backend, CompileRequest, LoadRequest, Quantization, Session
 
 __all__ = ["main"]
 
@@ -136,7 +136,17 @@ def _feeds(path: Path) -> list[list[Array]]:
 
 def _compile_request(step: dict[str, Any]) -> CompileRequest:
     settings = {key: step[key] for key in ("device", "threads", "options") if key in step}
-    return CompileRequest(model=Path(step["model"]), out=Path(step["artifact"]), **settings)
+    quantization = _quantization(step["quantization"]) if "quantization" in step else None
+    return CompileRequest(model=Path(step["model"]), out=Path(step["artifact"]), quantization=quantization, **settings)
+
+
+def _quantization(given: dict[str, Any]) -> Quantization:
+    return Quantization(
+        kind=given["kind"],
+        float_model=Path(given["float_model"]),
+        calibration=Path(given["calibration"]),
+        keep=tuple(given["keep"]),
+    )
 
 
 def _load_request(step: dict[str, Any]) -> LoadRequest:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..base import Array
+from .variants import write_variants
 
 __all__ = ["NETS", "UNSUPPORTED", "WIDE", "feeds", "reference", "write_nets"]
 
@@ -59,6 +60,12 @@ class _Net:
 
     def save(self, folder: Path, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> None:
         import onnx
+
+        model = self.model(inputs, outputs)
+        onnx.checker.check_model(model)
+        onnx.save(model, folder / f"{self.name}.onnx")
+
+    def model(self, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> Any:
         from onnx import TensorProto, helper
 
         sources, sinks = (
@@ -69,15 +76,14 @@ class _Net:
         opsets = [helper.make_opsetid("", _OPSET)]
         if any(node.domain for node in self.nodes):
             opsets.append(helper.make_opsetid("com.example", 1))
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="bakeoff")
-        onnx.checker.check_model(model)
-        onnx.save(model, folder / f"{self.name}.onnx")
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="bakeoff")
 
 
 def write_nets(folder: Path) -> None:
     """Write all nets into *folder* as NAME.onnx."""
     for write in (_plain, _pair, _mobile, _attention, _wide, _unsupported):
         write(folder)
+    write_variants(folder, _varied().model({"image": [1, 3, 16, 16]}, {"logits": [1, 10]}))
 
 
 def feeds(model: Path, count: int) -> list[list[Array]]:
@@ -137,6 +143,18 @@ def _attention(folder: Path) -> None:
     scores = net.node("MatMul", query, net.node("Transpose", key, perm=[0, 2, 1]))
     net.node("MatMul", net.node("Softmax", scores, axis=-1), value, output="mixed")
     net.save(folder, {"tokens": [1, 12, 16]}, {"mixed": [1, 12, 16]})
+
+
+def _varied() -> _Net:
+    net = _Net("varied")
+    low, high = (net.constant(np.array(bound, np.float32)) for bound in (0, 6))
+    hidden = net.node("Relu", net.conv("image", 3, 16))
+    deep = net.node("Clip", net.conv(hidden, 16, 16, group=16), low, high)
+    hidden = net.node("Relu", net.node("Add", hidden, net.conv(deep, 16, 16, size=1)))
+    hidden = net.node("MaxPool", hidden, kernel_shape=[2, 2], strides=[2, 2])
+    hidden = net.node("GlobalAveragePool", net.node("Relu", net.conv(hidden, 16, 32)))
+    net.node("Gemm", net.node("Flatten", hidden), net.weight(10, 32), net.weight(10), output="logits", transB=1)
+    return net
 
 
 def _wide(folder: Path) -> None:

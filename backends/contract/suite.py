@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from ..base import Array
 from .bench import Workbench
 from .nets import NETS, UNSUPPORTED, WIDE, reference
+from .variant_suite import VariantContract
 
 __all__ = ["BackendContract"]
 
@@ -40,11 +40,8 @@ assert not _used, _used
 """
 
 
-class BackendContract:
+class BackendContract(VariantContract):
     """Tests that every adapter has to pass; a subclass gives them the fixture `bench`, a `Workbench`."""
-
-    tolerance = 1e-4
-    """Largest difference from the reference, relative to the reference's largest value. A subclass may narrow it."""
 
     least_share = 0.02
     """Share of the CPU time from which a thread counts as working; on a busy machine a second thread gets little."""
@@ -76,7 +73,7 @@ class BackendContract:
         models = sorted(bench.models.iterdir())
         bytes_before = [path.read_bytes() for path in models]
 
-        errors = [result for result in bench.compiled if "error" in result]
+        errors = {net: bench.compiled[net] for net in NETS if "error" in bench.compiled[net]}
         assert not errors, errors
         for net in NETS:
             assert list(bench.request(net)["artifact"].iterdir()), f"nothing was compiled for {net}"
@@ -224,20 +221,6 @@ class BackendContract:
         with np.load(out, allow_pickle=False) as archive:
             outputs = [archive[f"call0/{i}"] for i in range(2)]
         self._compare("reproducer", reference(bench.model("pair"), bench.feeds("pair")[0]), outputs)
-
-    def _compare(self, what: str, expected: Sequence[Array], observed: Sequence[Array]) -> None:
-        assert len(expected) == len(observed), f"{what}: {len(observed)} outputs instead of {len(expected)}"
-        for index, (wanted, array) in enumerate(zip(expected, observed, strict=True)):
-            where = f"{what}, output {index}"
-            assert wanted.shape == array.shape, f"{where}: shape {array.shape} instead of {wanted.shape}"
-            assert wanted.dtype == array.dtype, f"{where}: dtype {array.dtype} instead of {wanted.dtype}"
-            error = _relative_error(wanted, array)
-            assert error <= self.tolerance, f"{where}: off by {error:.2e} of the largest value"
-
-
-def _relative_error(wanted: Array, array: Array) -> float:
-    expected, observed = wanted.astype(np.float64), array.astype(np.float64)
-    return float(np.abs(expected - observed).max() / np.abs(expected).max())
 
 
 def _ran(bench: Workbench, net: str) -> tuple[dict[str, Any], dict[str, list[Array]]]:

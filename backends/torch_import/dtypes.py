@@ -1,11 +1,11 @@
-"""ONNX element types as torch dtypes, and tensors of a graph's inputs."""
+"""ONNX element types as torch dtypes, and tensors of a graph's constants and inputs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-__all__ = ["graph_inputs", "onnx_element_type", "torch_dtype"]
+__all__ = ["graph_inputs", "onnx_element_type", "tensor_of", "torch_dtype"]
 
 _NAMES = {
     "FLOAT": "float32",
@@ -41,6 +41,25 @@ def onnx_element_type(dtype: Any) -> int:
 
     names = {ours: theirs for theirs, ours in _NAMES.items()}
     return int(TensorProto.DataType.Value(names[str(dtype).removeprefix("torch.")]))
+
+
+def tensor_of(proto: Any) -> Any:
+    """The value of the TensorProto *proto* as a tensor of its own, writable memory; raises `ValueError` as above.
+
+    4-bit integers, which torch has none of, come as 8-bit ones of the same values.
+    """
+    import torch
+    from onnx import TensorProto, numpy_helper
+
+    widened = {TensorProto.INT4: "int8", TensorProto.UINT4: "uint8"}
+    array = numpy_helper.to_array(proto)
+    if proto.data_type in widened:
+        return torch.from_numpy(array.astype(widened[proto.data_type]))
+    dtype = torch_dtype(proto.data_type)
+    if dtype == torch.bfloat16:
+        # NumPy's own types have no bfloat16: the bits go over as integers.
+        return torch.from_numpy(array.view("int16").copy()).view(dtype)
+    return torch.from_numpy(array.copy())
 
 
 def graph_inputs(model: Path) -> tuple[Any, ...]:

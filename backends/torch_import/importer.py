@@ -13,6 +13,7 @@ from . import (
     ops_constant,
     ops_elementwise,
     ops_gather,
+    ops_integer,
     ops_linear,
     ops_norm,
     ops_pool,
@@ -21,16 +22,21 @@ from . import (
     ops_resize,
     ops_shape,
 )
+from .dtypes import tensor_of
 from .names import Names
 from .node import Converter, OnnxNode, Step, Tensor, unsupported
+from .padding import pad_quantized
 from .shapes import Shapes
+from .unsigned import shift_to_unsigned
 
 __all__ = ["Imported", "import_onnx", "supported_ops"]
 
 _GROUPS = (
-    ops_constant, ops_elementwise, ops_gather, ops_linear, ops_norm, ops_pool, ops_quant, ops_reduce, ops_resize,
-    ops_shape,
+    ops_constant, ops_elementwise, ops_gather, ops_integer, ops_linear, ops_norm, ops_pool, ops_quant, ops_reduce,
+    ops_resize, ops_shape,
 )  # fmt: skip
+
+_QUANTIZING = ("DynamicQuantizeLinear", "QuantizeLinear")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,7 @@ class Imported:
     onnx_names: Mapping[str, str]
     """ONNX node name (of a nameless node its first output) by module name, which is also the fx node's name."""
     quantized: bool
-    """Whether it quantizes or dequantizes anywhere."""
+    """Whether it quantizes or dequantizes anything when it runs; weights alone are dequantized at import."""
 
 
 def supported_ops() -> frozenset[str]:
@@ -62,6 +68,8 @@ def import_onnx(model: Path, *, stage: str = "compile") -> Imported:
     proto = onnx.load(model)
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
+    shift_to_unsigned(proto)
+    pad_quantized(proto)
     return _Walk(proto, stage).imported()
 
 
@@ -85,6 +93,7 @@ class _Walk:
         self.constants: dict[str, Tensor] = {}
         self.onnx_names: dict[str, str] = {}
         self.quantized = False
+        self.weights_only = not any(node.op_type in _QUANTIZING for node in proto.graph.node)
         self.shapes = Shapes(proto, self.constants)
         # Nodes choose first, so that no input or output of the graph takes a node's name away.
         names = Names(dir(self.root))
@@ -97,7 +106,7 @@ class _Walk:
 
         graph = self.proto.graph
         for tensor in graph.initializer:
-            self.constants[tensor.name] = _tensor(tensor)
+            self.constants[tensor.name] = self._constant(tensor)
         for value in graph.input:
             if value.name not in self.constants:
                 name = self.names.take(value.name)
@@ -107,6 +116,13 @@ class _Walk:
         self.graph.output(tuple(self._value(value.name) for value in graph.output))
         module = torch.fx.GraphModule(self.root, self.graph).eval()
         return Imported(module=module, onnx_names=self.onnx_names, quantized=self.quantized)
+
+    def _constant(self, tensor: Any) -> Tensor:
+        try:
+            return tensor_of(tensor)
+        except ValueError as error:
+            reason = f"the torch importer cannot import the constant {tensor.name!r}: {error}"
+            raise UnsupportedError(reason, blame="importer", stage=self.stage) from error
 
     def _view(self, node: Any) -> OnnxNode:
         domain = node.domain.replace("ai.onnx", "") if node.domain == "ai.onnx" else node.domain
@@ -121,6 +137,7 @@ class _Walk:
             constants={i: self.constants[name] for i, name in enumerate(node.input) if name in self.constants},
             shape_of=self._shape,
             stage=self.stage,
+            weights_only=self.weights_only,
         )
 
     def _shape(self, name: str) -> tuple[int, ...]:
@@ -161,7 +178,7 @@ class _Walk:
         arguments = tuple(self.values[node.inputs[position]] for position in step.arguments)
         made = self.graph.create_node("call_module", name, arguments, name=name)
         self.onnx_names[name] = node.name
-        self.quantized = self.quantized or node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        self.quantized = self.quantized or node.op_type in (*_QUANTIZING, "DequantizeLinear")
         if not step.many:
             self.values[node.outputs[0]] = made
             return
@@ -179,14 +196,6 @@ class _Walk:
         return self.graph.create_node("get_attr", buffer, name=buffer)
 
 
-def _tensor(proto: Any) -> Tensor:
-    """The value of a TensorProto as a tensor of its own, writable memory."""
-    import torch
-    from onnx import numpy_helper
-
-    return torch.from_numpy(numpy_helper.to_array(proto).copy())
-
-
 def _attribute(proto: Any) -> Any:
     from onnx import TensorProto, helper
 
@@ -194,7 +203,7 @@ def _attribute(proto: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, TensorProto):
-        return _tensor(value)
+        return tensor_of(value)
     if isinstance(value, (str, int, float)):
         return value
     try:

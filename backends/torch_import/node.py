@@ -41,6 +41,8 @@ class OnnxNode:
     """Static shape of a value, by its name."""
     stage: str
     """"compile" or "load": what an error names."""
+    weights_only: bool = False
+    """Nothing in the graph quantizes an activation, so that quantized weights are multiplied in float."""
 
     def has(self, position: int) -> bool:
         """Whether the input at *position* is given."""

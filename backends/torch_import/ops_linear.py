@@ -9,7 +9,7 @@ from typing import Any
 from .node import Converter, Function, OnnxNode, Step, Tensor, call, unsupported
 from .windows import Window, read_window
 
-__all__ = ["converters"]
+__all__ = ["converters", "convolution"]
 
 
 def converters() -> dict[str, Converter]:
@@ -30,6 +30,11 @@ def _by_rank(node: OnnxNode, functions: Sequence[Function], axes: int) -> Any:
 
 
 def _conv(node: OnnxNode) -> Step:
+    return call(node, convolution(node), 0, 1, 2)
+
+
+def convolution(node: OnnxNode) -> Function:
+    """What convolves data with a weight and a bias (or None) as the attributes of *node* say."""
     from torch.nn import functional
 
     window = read_window(node, list(node.shape(1))[2:])
@@ -41,13 +46,13 @@ def _conv(node: OnnxNode) -> Step:
         groups=node.attribute("group", 1),
     )
     if window.symmetric:
-        return call(node, partial(convolve, padding=window.begins), 0, 1, 2)
+        return partial(convolve, padding=window.begins)
     pads = [side for pair in zip(window.begins, window.ends, strict=True) for side in pair[::-1]][::-1]
 
     def padded(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return convolve(functional.pad(x, pads), weight, bias)
 
-    return call(node, padded, 0, 1, 2)
+    return padded
 
 
 def _conv_transpose(node: OnnxNode) -> Step:

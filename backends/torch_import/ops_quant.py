@@ -23,12 +23,25 @@ def _operators() -> Any:
 
 
 def _dequantize(node: OnnxNode) -> Step:
-    _check(node)
     scale = node.constant(1, "scale")
-    if 0 in node.constants and node.constants[0].dtype not in _kept():
-        # A bias in int32: compilers want it in float beside an int8 convolution, so it is folded.
-        return call(node, lambda x: _by_hand(x, scale, node.constants.get(2), _axis(node, scale)), 0)
+    block = node.attribute("block_size", 0)
+    known = node.constants.get(0)
+    if block or (known is not None and (node.weights_only or known.dtype not in _kept())):
+        # Weights that are multiplied in float anyway, and a bias in int32, which compilers want in float beside an
+        # int8 convolution: computed once, at import.
+        zeros = node.constant(2, "zero point") if node.has(2) else None
+        axis = node.attribute("axis", 1) % len(node.shape(0)) if block else _axis(node, scale)
+        return call(node, lambda x: _by_hand(x, scale, zeros, axis, block), 0)
+    return _dequantize_by_operator(node, scale)
+
+
+def _dequantize_by_operator(node: OnnxNode, scale: Tensor) -> Step:
+    import torch
+
+    if scale.dtype != torch.float32:
+        raise unsupported(node, f"activations dequantized to {str(scale.dtype).removeprefix('torch.')}")
     zeros = node.constant(2, "zero point") if node.has(2) else scale.new_zeros(scale.shape).long()
+    # Nothing may follow the operator, not even a conversion that changes nothing: Inductor would not fuse it.
     operators = _operators()
     if scale.numel() == 1:
         step, zero = float(scale), int(zeros)
@@ -47,7 +60,8 @@ def _dequantize(node: OnnxNode) -> Step:
 
 
 def _quantize(node: OnnxNode) -> Step:
-    _check(node)
+    if node.attribute("block_size", 0):
+        raise unsupported(node, "activations quantized in blocks")
     scale = node.constant(1, "scale")
     dtype = _quantized_dtype(node)
     zeros = node.constant(2, "zero point") if node.has(2) else scale.new_zeros(scale.shape).to(dtype)
@@ -63,11 +77,6 @@ def _quantize(node: OnnxNode) -> Step:
         return operators.quantize_per_channel.default(x, scales, offsets, axis, low, high, dtype)
 
     return call(node, per_channel, 0, 1, 2)
-
-
-def _check(node: OnnxNode) -> None:
-    if node.attribute("block_size", 0):
-        raise unsupported(node, "blocked quantization")
 
 
 def _quantized_dtype(node: OnnxNode) -> Any:
@@ -103,9 +112,21 @@ def _axis(node: OnnxNode, scale: Tensor) -> int:
     return axis % len(node.shape(0)) if scale.numel() > 1 else 0
 
 
-def _by_hand(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int) -> Tensor:
-    shape = [1] * x.dim()
-    if scale.numel() > 1:
+def _by_hand(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, block: int) -> Tensor:
+    """As the specification says: one scale for all, for each index along *axis*, or for each *block* of these."""
+    import torch
+
+    if block:
+        scale, zero = (t if t is None else _spread(t, x.shape[axis], axis, block) for t in (scale, zero))
+    elif scale.numel() > 1:
+        shape = [1] * x.dim()
         shape[axis] = -1
-        scale, zero = scale.reshape(shape), None if zero is None else zero.reshape(shape)
-    return (x if zero is None else x - zero).to(scale.dtype) * scale
+        scale, zero = (t if t is None else t.reshape(shape) for t in (scale, zero))
+    # Wider, or differences of two 8-bit numbers would wrap around.
+    levels = x.to(torch.int32) if zero is None else x.to(torch.int32) - zero.to(torch.int32)
+    return levels.to(scale.dtype) * scale
+
+
+def _spread(values: Tensor, extent: int, axis: int, block: int) -> Tensor:
+    """One value for each block, repeated for each of the *extent* indices; the last block may be shorter."""
+    return values.repeat_interleave(block, dim=axis).narrow(axis, 0, extent)

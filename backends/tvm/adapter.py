@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ...models.errors import Blame, StageError, UnsupportedError
 from ..base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
-from ..host import host_features, isa, package_versions
+from ..host import code_digest, host_features, isa, package_versions
 from ..options import check_device, read_options
-from ..precision import count_weight_precisions, precision_name
+from ..precision import (
+    count_stored_weights,
+    count_weight_precisions,
+    precision_name,
+    simulated_mark,
+    stored_details,
+)
 from ..signature import load_signature, read_signature, save_signature
 from . import pipeline, schedules
 
@@ -21,6 +28,13 @@ __all__ = ["TvmBackend", "TvmSession", "smoke"]
 
 _LIBRARY = "model.so"
 _FACTS = "facts.json"
+
+# Where TVM computes in other types than those of the graph: its lowering of bf16 keeps the tensors in it only.
+_EXECUTED = {"bf16": "fp32"}
+_ARITHMETIC = {
+    "bf16": "widened to fp32, tensors stored in bf16",
+    "fp16": "rounded to fp16 after every operation, sums too",
+}
 
 _DISTRIBUTIONS = ("apache-tvm", "apache-tvm-ffi")
 
@@ -72,7 +86,8 @@ class TvmBackend:
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
         """Versions, ISA and the digest of the pipeline's text. The number of threads is set at load."""
         digest = hashlib.sha256(_source().encode()).hexdigest()
-        return {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": digest}
+        code = code_digest("tvm/adapter.py", "precision.py")
+        return {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": digest, "code": code}
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Write the library, the signature, and the facts that `executed` reports."""
@@ -84,6 +99,7 @@ class TvmBackend:
             raise StageError(_NO_COMPILER, blame="compiler", stage="compile")
         signature = read_signature(request.model)
         target = pipeline.host_target(host_features())
+        facts = _facts(request.model)
         module = _imported(request.model)
         try:
             prepared, remarks = pipeline.prepare(module, target)
@@ -92,11 +108,7 @@ class TvmBackend:
         except Exception as error:  # its errors share no base class
             raise _failed(error, "compiler", "compile") from error
         save_signature(request.out, signature)
-        facts = {
-            "target": json.dumps(target),
-            "precision": _precision(request.model),
-            "plain_loops": ", ".join(schedules.plain_loops(scheduled)),
-        }
+        facts |= {"target": json.dumps(target), "plain_loops": ", ".join(schedules.plain_loops(scheduled))}
         (request.out / _FACTS).write_text(json.dumps(facts, indent=1) + "\n")
         return ("untuned: default schedules, no search", *remarks)
 
@@ -124,7 +136,7 @@ class TvmSession:
         signature = load_signature(request.artifact)
         self.inputs = signature.inputs
         self.outputs = signature.outputs
-        self._facts: dict[str, str] = json.loads((request.artifact / _FACTS).read_text())
+        self._facts: dict[str, Any] = json.loads((request.artifact / _FACTS).read_text())
         self._run = pipeline.caller(request.artifact / _LIBRARY)
 
     def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
@@ -132,7 +144,7 @@ class TvmSession:
         return self._run(feeds)
 
     def executed(self) -> Executed:
-        """Threads by TVM's pool; precision by the weights, since TVM computes in the types of the graph."""
+        """Threads by TVM's pool; precision by the weights: TVM computes in the graph's types, bar `_EXECUTED`."""
         import tvm
 
         return Executed(
@@ -140,8 +152,13 @@ class TvmSession:
             precision=self._facts["precision"],
             threads=int(tvm.get_global_func("runtime.NumThreads")()),
             fallbacks=(f"kernels left as plain loops: {plain}",) if (plain := self._facts["plain_loops"]) else (),
-            marks=("untuned",),
-            details={"target": self._facts["target"], "schedule": "default tiles, no search"},
+            marks=("untuned", *self._facts["marks"]),
+            details={
+                "target": self._facts["target"],
+                "schedule": "default tiles, no search",
+                **stored_details(self._facts["stored"], "dequantized once, when it is compiled"),
+                **self._facts["arithmetic"],
+            },
         )
 
     def close(self) -> None:
@@ -194,10 +211,25 @@ def _imported(model: Path) -> Any:
         raise _failed(error, "importer", "compile") from error
 
 
-def _precision(model: Path) -> str:
+def _facts(model: Path) -> dict[str, Any]:
+    """What `executed` tells of the graph; raises `UnsupportedError` for quantization in blocks, which TVM lacks."""
     import onnx
 
-    return precision_name(count_weight_precisions(onnx.load(model, load_external_data=False).graph))
+    graph = onnx.load(model, load_external_data=False).graph
+    for node in graph.node:
+        if any(attribute.name == "block_size" and attribute.i for attribute in node.attribute):
+            reason = f"TVM cannot import {node.op_type} at node {node.name or node.output[0]!r}: quantization in blocks"
+            raise UnsupportedError(reason, blame="importer", stage="compile")
+    weights = count_weight_precisions(graph, integer="int32")
+    counts: Counter[str] = Counter()
+    for name, count in weights.items():
+        counts[_EXECUTED.get(name, name)] += count
+    return {
+        "precision": precision_name(counts),
+        "marks": simulated_mark(graph, counts),
+        "stored": count_stored_weights(graph),
+        "arithmetic": {f"{name} arithmetic": _ARITHMETIC[name] for name in weights if name in _ARITHMETIC},
+    }
 
 
 def _failed(error: Exception, blame: Blame, stage: str) -> StageError:

@@ -15,10 +15,14 @@ __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
     "bundle": ("bundle:bundle", "Write a run into one file, to move it to another machine."),
+    "diff": (
+        "diff:diff",
+        "Find the first layers where one variant departs from another.",
+    ),
     "doctor": ("doctor:doctor", "Say what can run here, and what to do about what cannot."),
     "export": ("export:export", "Export a model to the ONNX file that every backend compiles."),
     "import": ("bundle:import_", "Take in a run from a file that `bundle` wrote."),
-    "list": ("lists:list_", "List models, backends, variants, scenarios, suites or runs."),
+    "list": ("lists:list_", "List models, backends, variants, data, scenarios, suites or runs."),
     "report": ("report:report", "Write the HTML report of one or more runs."),
     "run": ("run:run", "Measure a suite on this machine and write its report."),
     "schema": ("schema:schema", "Print the JSON Schema of a run or of a suite."),

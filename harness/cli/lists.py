@@ -11,7 +11,7 @@ __all__ = ["list_"]
 
 @click.group(name="list")
 def list_() -> None:
-    """List models, backends, variants, scenarios, suites or runs."""
+    """List models, backends, variants, data, scenarios, suites or runs."""
 
 
 @list_.command()
@@ -42,10 +42,19 @@ def backends() -> None:
 
 @list_.command()
 def variants() -> None:
-    """The variants that a model can be measured in."""
-    from ..vocabulary import VARIANTS
+    """The steps that variants are made of."""
+    from ...models.variants import CATALOGUE
 
-    _table(("variant", "what it is"), VARIANTS.items())
+    _table(("step", "what it does"), CATALOGUE.items())
+    click.echo("\nSteps are joined by +, in this order: channel50+int8. `bakeoff diff` names layers for keep=.")
+
+
+@list_.command()
+def data() -> None:
+    """The data sets that accuracy can be measured on."""
+    from ...models.data import known_data
+
+    _table(("data", "what it is"), known_data().items())
 
 
 @list_.command()

@@ -26,7 +26,9 @@ def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callab
 @click.command()
 @click.argument("suite", default="quick", metavar="[SUITE.toml]")
 @_list_option("model", "Models instead of the suite's: zoo names, timm:NAME, module:function, files.onnx.")
-@_list_option("variant", "Variants instead of the suite's.")
+@_list_option(
+    "variant", "Variants instead of the suite's: fp32, int8, channel50+int8, ...; see `bakeoff list variants`."
+)
 @_list_option("backend", "Backends instead of the suite's; `all` for every installed one.")
 @_list_option("scenario", "Scenarios instead of the suite's.")
 @_list_option("threads", "Thread counts instead of the suite's: numbers, or `all` for all cores.")
@@ -34,10 +36,15 @@ def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callab
 @_list_option("device", "Devices instead of the suite's: cpu, cuda, gpu, npu, ...")
 @click.option("--weights", metavar="pretrained|random|FILE", help="Weights of every model named by --model.")
 @click.option(
+    "--data", metavar="NAME", help="Data to evaluate and calibrate on: imagefolder:DIR, ...; see `bakeoff list data`."
+)
+@click.option(
     "--shape", "shapes", multiple=True, metavar="INPUT=1x3x224x224", help="Static shape for an input of an ONNX file."
 )
 @click.option("--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="Longest sampling time of one cell.")
 @click.option("--target-interval", type=float, metavar="FRACTION", help="Stop when the median's interval is narrower.")
+@click.option("--evaluation-images", type=int, metavar="N", help="Most images to evaluate each cell on.")
+@click.option("--calibration-images", type=int, metavar="N", help="Images to calibrate int8 on.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of real images to take the inputs from.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default="bakeoff-report", show_default=True, help="Report folder."

@@ -10,10 +10,23 @@ if (themes) {
   });
 }
 
+// A chart whose labels were placed for certain widths takes the widest that fits beside its axis.
+function settle(spec, layouts, room) {
+  const layout = layouts.find((found) => found.width + 60 <= room) || layouts[layouts.length - 1];
+  spec.width = layout.width;
+  spec.data.values.forEach((row, number) => {
+    const place = layout.places[number];
+    row.say = place !== null;
+    [row.lx, row.ly, row.ex, row.ey] = place || [null, null, null, null];
+  });
+}
+
 function mount(plot) {
   const block = document.getElementById(`${plot.id}-spec`);
   const spec = JSON.parse(block.textContent);
-  spec.width = "container";
+  const layouts = spec.usermeta ? spec.usermeta.layouts : null;
+  if (layouts) settle(spec, layouts, plot.clientWidth);
+  else spec.width = "container";
   if (plot.clientWidth < 420) spec.config.legend.columns = 2;
   const live = document.createElement("div");
   live.className = "live";

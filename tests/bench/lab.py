@@ -22,7 +22,7 @@ from bakeoff.harness.live import LiveCell, Prepared, load_cell
 from bakeoff.harness.plan import CellSpec
 from bakeoff.harness.process import WorkerSettings
 from bakeoff.harness.progress import Listener
-from bakeoff.harness.subjects import Subject, model_request, prepare_subject, resolve_models
+from bakeoff.harness.subjects import Subject, prepare_subject, resolve_models, variant_request
 from bakeoff.harness.suite import Suite, parse_suite
 from bakeoff.models.cache import default_cache
 from bakeoff.models.errors import CellError
@@ -44,18 +44,24 @@ class Quiet:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """One model, compiled for some backends and thread counts."""
+    """One model in some variants, compiled for some backends and thread counts."""
 
     suite: Suite
-    subject: Subject
+    subjects: dict[str, Subject]
+    """By variant."""
     artifacts: dict[str, Artifact | CellError]
     scratch: Path
 
-    def cell(self, backend: str, threads: int) -> CellSpec:
+    @property
+    def subject(self) -> Subject:
+        """The first variant."""
+        return next(iter(self.subjects.values()))
+
+    def cell(self, backend: str, threads: int, variant: str = "fp32") -> CellSpec:
         model = self.suite.matrix.models[0]
         return CellSpec(
             model=model,
-            variant="fp32",
+            variant=variant,
             backend=backend,
             scenario="single-stream",
             threads=threads,
@@ -63,9 +69,9 @@ class Bench:
             device="cpu",
         )
 
-    def load(self, backend: str, threads: int, stack: ExitStack) -> LiveCell:
+    def load(self, backend: str, threads: int, stack: ExitStack, variant: str = "fp32") -> LiveCell:
         """A live, warm, stopped cell that ends with *stack*."""
-        cell = self.cell(backend, threads)
+        cell, subject = self.cell(backend, threads, variant), self.subjects[variant]
         artifact = self.artifacts[cell.key]
         if isinstance(artifact, CellError):
             raise artifact
@@ -76,10 +82,11 @@ class Bench:
             artifact_bytes=artifact.size_bytes,
             compile_s=artifact.compile_s,
             compile_cached=artifact.cached,
-            inputs=self.subject.io,
-            input_count=self.subject.input_count,
-            reference=self.subject.reference,
-            tolerance=self.subject.tolerance,
+            inputs=subject.io,
+            input_count=subject.input_count,
+            reference=subject.reference,
+            tolerance=subject.tolerance,
+            evaluation=subject.evaluation,
         )
         settings = WorkerSettings(cores=choose_cores(threads, usable_cores()), threads=threads)
         return load_cell(
@@ -94,8 +101,15 @@ class Bench:
 
 
 @contextmanager
-def bench(model: str, backends: Sequence[str], threads: Sequence[int], weights: str = "random") -> Iterator[Bench]:
-    """*model*, compiled for *backends* at *threads*."""
+def bench(
+    model: str,
+    backends: Sequence[str],
+    threads: Sequence[int],
+    *,
+    weights: str = "random",
+    variants: Sequence[str] = ("fp32",),
+) -> Iterator[Bench]:
+    """*model* in *variants*, compiled for *backends* at *threads*."""
     names = ", ".join(f'"{name}"' for name in backends)
     text = (
         f'name = "bench"\n[matrix]\nmodels = ["{model}"]\nbackends = [{names}]\nthreads = {list(threads)}\n'
@@ -103,13 +117,20 @@ def bench(model: str, backends: Sequence[str], threads: Sequence[int], weights: 
     )
     suite = parse_suite(text, "bench")
     listener: Listener = Quiet()
+    spec = resolve_models(suite)[model]
     with tempfile.TemporaryDirectory(prefix="bakeoff-bench-") as folder:
         scratch, cache = Path(folder), default_cache()
-        subject = prepare_subject(
-            model, model_request(resolve_models(suite)[model], suite, model, 1), suite, cache, scratch
-        )
-        made = Bench(suite=suite, subject=subject, artifacts={}, scratch=scratch)
-        cells = {made.cell(backend, count): subject for backend in backends for count in threads}
+        requests = {variant: variant_request(spec, suite, model, variant, 1) for variant in variants}
+        subjects = {
+            variant: prepare_subject(model, request, suite, cache, scratch) for variant, request in requests.items()
+        }
+        made = Bench(suite=suite, subjects=subjects, artifacts={}, scratch=scratch)
+        cells = {
+            made.cell(backend, count, variant): subject
+            for variant, subject in subjects.items()
+            for backend in backends
+            for count in threads
+        }
         room = CompileRoom(
             cache=cache, scratch=scratch, cores=usable_cores(), memory_limit_bytes=2**34, listener=listener
         )

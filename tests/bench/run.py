@@ -24,6 +24,7 @@ from bakeoff.harness.live import LiveCell
 from bakeoff.harness.timing import Rotation, run_block
 
 sys.path.insert(0, str(Path(__file__).parent))
+import variants
 from journeys import default_run, killed_runs
 from lab import BareLoop, Bench, alternate, bench
 
@@ -195,8 +196,12 @@ BARS: dict[str, Callable[[], bool]] = {
     "vendors": vendors,
     "killed": lambda: killed_runs(say, kills=20),
     "default": lambda: default_run(say),
+    "speed": lambda: variants.speed(say),
+    "agreement": lambda: variants.agreement(say),
+    "price": lambda: variants.price(say),
+    "twice": lambda: variants.twice(say),
 }
-_LOCKED = ("bare", "group", "vendors", "overhead")
+_LOCKED = ("bare", "group", "vendors", "overhead", "speed")
 
 
 def main(names: Sequence[str]) -> int:

@@ -6,17 +6,21 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 
+from bakeoff.models.variants import parse_variant
 from bakeoff.reports.results import (
+    Accuracy,
     Cell,
     CheckResult,
     Control,
     Cpu,
     ExecutedFacts,
+    Fidelity,
     MachineState,
     ModelFacts,
     Peaks,
     Phase,
     Run,
+    StepFacts,
     Target,
 )
 
@@ -153,7 +157,15 @@ def model_facts(model: str, weights: str = "random") -> ModelFacts:
     )
 
 
-def target(name: str = "AMD EPYC 9554 (2 cores)", usable: int = 2, ident: str = "amd-epyc-9554-2c-3f9a") -> Target:
+ISA = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16")
+
+
+def target(
+    name: str = "AMD EPYC 9554 (2 cores)",
+    usable: int = 2,
+    ident: str = "amd-epyc-9554-2c-3f9a",
+    isa: tuple[str, ...] = ISA,
+) -> Target:
     """One hardware target."""
     return Target(
         id=ident,
@@ -162,7 +174,7 @@ def target(name: str = "AMD EPYC 9554 (2 cores)", usable: int = 2, ident: str = 
             model=name.partition(" (")[0],
             vendor="AuthenticAMD",
             arch="x86_64",
-            isa=("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16"),
+            isa=isa,
             physical_cores=usable,
             logical_cores=usable,
             usable_cores=usable,
@@ -291,3 +303,176 @@ def quick_run(count: int = 60, speed: float = 1.0, **extra: object) -> Run:
                     )
                 )
     return make_run(tuple(cells), **extra)
+
+
+VARIANTS = ("fp32", "int8", "channel50", "channel50+int8", "sparse80", "fp16")
+SHIPPED = ("eager", "onnxruntime", "openvino", "inductor", "tvm")
+OLD_ISA = ("avx2", "fma", "f16c")
+"""A CPU without VNNI, where 8-bit products saturate."""
+
+_GAINS = {
+    "eager": {"int8": 0.61, "channel50": 2.9, "sparse80": 1.0, "fp16": 0.98},
+    "onnxruntime": {"int8": 1.9, "channel50": 3.4, "sparse80": 1.0, "fp16": 0.97},
+    "openvino": {"int8": 2.0, "channel50": 3.5, "sparse80": 1.01, "fp16": 1.0},
+    "inductor": {"int8": 1.6, "channel50": 3.1, "sparse80": 0.99, "fp16": 0.12},
+    "tvm": {"int8": 0.74, "channel50": 3.8, "sparse80": 1.0, "fp16": 0.9},
+}
+_ACCURACY = {"fp32": 354, "int8": 353, "channel50": 352, "channel50+int8": 349, "sparse80": 346, "fp16": 354}
+"""Right answers of 360 by variant."""
+_SNR = {"int8": 27.4, "channel50": 13.1, "channel50+int8": 12.6, "sparse80": 11.2, "fp16": 63.5}
+_WEIGHTS = {"fp32": 701_466, "channel50": 178_378}
+
+
+def _wilson(right: int, n: int) -> tuple[float, float]:
+    z, share = 1.959964, right / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return middle - half, middle + half
+
+
+def accuracy(variant: str, right: int, simulated: int | None = None, n: int = 360) -> Accuracy:
+    """Accuracy of *right* answers of *n*; *simulated* right answers with the graph in float."""
+    low, high = _wilson(right, n)
+    delta = (right - _ACCURACY["fp32"]) / n
+    return Accuracy(
+        metric="top1",
+        value=right / n,
+        low=low,
+        high=high,
+        n=n,
+        top5=1.0,
+        simulated=None if simulated is None else simulated / n,
+        vs_fp32=delta,
+        vs_fp32_low=0.0 if variant == "fp32" else delta - 0.0045,
+        mcnemar_p=1.0 if variant == "fp32" else 0.51,
+        data="digits",
+        data_sha256="ab" * 32,
+    )
+
+
+def fidelity(variant: str, agreeing: int, simulated: int | None = None, n: int = 360) -> Fidelity:
+    """Fidelity with *agreeing* first classes of *n*."""
+    low, high = _wilson(agreeing, n)
+    exact = variant == "fp32"
+    return Fidelity(
+        cosine=1.0 if exact else 0.997,
+        snr_db=118.0 if exact else _SNR.get(variant, 20.0),
+        max_abs_error=4.1e-6 if exact else 0.83,
+        top1_agreement=agreeing / n,
+        top1_low=low,
+        top1_high=high,
+        top1_agreement_simulated=None if simulated is None else simulated / n,
+        n=n,
+        data="digits",
+        reference="onnxruntime, fp32",
+    )
+
+
+def _gain(variant: str, backend: str) -> float:
+    gains = _GAINS[backend]
+    parts = [gains.get(step, 1.0) for step in variant.split("+")]
+    return math.prod(parts) * (0.93 if len(parts) > 1 else 1.0)
+
+
+def _ran(variant: str, backend: str) -> ExecutedFacts:
+    asked = parse_variant(variant).precision
+    odd = {("int8", "tvm"): "fp32", ("int8", "eager"): "fp32", ("fp16", "openvino"): "fp32", ("fp16", "tvm"): "fp16"}
+    return ExecutedFacts(
+        device="cpu",
+        precision=odd.get((asked, backend), asked),
+        threads=1,
+        threads_seen=1,
+        cores=(0,),
+        fallbacks=("DequantizeLinear in fp32",) if (asked, backend) == ("int8", "eager") else (),
+        marks=("untuned",) if backend == "tvm" else (),
+    )
+
+
+def _priced_cell(model: str, variant: str, backend: str, base: float, labelled: bool) -> Cell:
+    slow = 1 / 14 if backend == "tvm" else SPEED[backend]
+    centre = base / slow / _gain(variant, backend)
+    centre *= 1 + random.Random(f"{model}{variant}{backend}").uniform(-0.02, 0.02)
+    saturated = (variant, backend) == ("int8", "onnxruntime")
+    right = _ACCURACY[variant] - (57 if saturated else 0)
+    quantized = parse_variant(variant).precision == "int8"
+    name = f"{model}@{variant}"
+    return measured_cell(
+        model,
+        backend,
+        1,
+        centre=centre,
+        variant=name,
+        key=f"{name}/{backend}/single-stream/t1/b1/cpu",
+        group=f"{model}/single-stream/t1/b1/cpu",
+        executed=_ran(variant, backend),
+        accuracy=accuracy(variant, right, _ACCURACY[variant] if quantized else None) if labelled else None,
+        fidelity=fidelity(variant, right + 6, _ACCURACY[variant] + 6 if quantized else None),
+        artifact_bytes=_onnx_bytes(variant) + 40_000,
+        blocks_ms=(),
+    )
+
+
+def _onnx_bytes(variant: str) -> int:
+    weights = _WEIGHTS["channel50" if "channel50" in variant else "fp32"]
+    return 60_000 + weights * {"int8": 1, "fp16": 2}.get(parse_variant(variant).precision, 4)
+
+
+def _step_facts(text: str) -> StepFacts:
+    facts = {
+        "channel50": {"parameters": "701466 -> 178378", "MACs": "98.2 M -> 26.4 M"},
+        "sparse80": {"zeros": "0.0% -> 80.0%", "parameters": "701466 -> 701466"},
+        "int8": {"quantized operators": "21 of 21", "bytes": "2866000 -> 762000"},
+        "fp16": {"bytes": "2866000 -> 1463000"},
+    }[text]
+    parameters = {"int8": {"calibration": "minmax", "images": "128"}, "channel50": {"importance": "L2 norm"}}
+    return StepFacts(
+        step=text,
+        parameters={"fine-tuning": "8 epochs"} if text == "sparse80" else parameters.get(text, {}),
+        versions={"nncf": "3.4.0"} if text == "int8" else {"torch": "2.14.1", "torch-pruning": "1.6.1"},
+        input_sha256=f"{random.Random('in' + text).getrandbits(256):064x}",
+        output_sha256=f"{random.Random('out' + text).getrandbits(256):064x}",
+        facts=facts,
+        notes=("MinMax over 128 images",) if text == "int8" else (),
+    )
+
+
+def variant_facts(model: str, variant: str, weights: str) -> ModelFacts:
+    """Facts of one variant, with its steps."""
+    steps = tuple(_step_facts(text) for text in variant.split("+") if text != "fp32")
+    return model_facts(model, weights).model_copy(
+        update={
+            "variant": f"{model}@{variant}",
+            "onnx_bytes": _onnx_bytes(variant),
+            "steps": steps,
+            "parameters": _WEIGHTS["channel50" if "channel50" in variant else "fp32"],
+            "zero_share": 0.8 if variant == "sparse80" else 0.0,
+        }
+    )
+
+
+def variants_run(isa: tuple[str, ...] = OLD_ISA, **extra: object) -> Run:
+    """Two models in six variants on five backends: one with labels, one with random weights."""
+    cells = []
+    for model, base, labelled in (("digits_resnet", 4.2, True), ("mobilenet_v2", 13.4, False)):
+        for variant in VARIANTS:
+            for backend in SHIPPED:
+                asked = {
+                    "variant": f"{model}@{variant}",
+                    "key": f"{model}@{variant}/{backend}/single-stream/t1/b1/cpu",
+                    "group": f"{model}/single-stream/t1/b1/cpu",
+                }
+                if (variant, backend) == ("fp16", "eager"):
+                    reason = "conv2d of fp16 is not implemented for CPU"
+                    cells.append(failed_cell(model, backend, 1, status="unsupported", reason=reason, **asked))
+                elif (variant, backend) == ("channel50+int8", "tvm"):
+                    cells.append(failed_cell(model, backend, 1, **asked))
+                else:
+                    cells.append(_priced_cell(model, variant, backend, base, labelled))
+    models = tuple(
+        variant_facts(model, variant, weights)
+        for model, weights in (("digits_resnet", "pretrained"), ("mobilenet_v2", "random"))
+        for variant in VARIANTS
+    )
+    command = "bakeoff run --model digits_resnet,mobilenet_v2 --variant " + ",".join(VARIANTS)
+    fields: dict[str, object] = {"target": target(isa=isa), "models": models, "command": command, "suite": "variants"}
+    return make_run(tuple(cells), **fields | extra)

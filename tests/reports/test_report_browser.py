@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +26,7 @@ def pages(plausible: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> di
     other = plausible.target("Ampere Altra", 8, "altra")
     runs = {
         "quick": [plausible.quick_run(200)],
+        "variants": [plausible.variants_run()],
         "targets": [
             plausible.make_run(cells),
             plausible.make_run(cells, target=other, target_id="altra", id="b", status="interrupted", finished_at=None),
@@ -90,7 +92,7 @@ def _violations(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["quick", "targets", "nothing"])
+@pytest.mark.parametrize("name", ["quick", "variants", "targets", "nothing"])
 def test_the_page_is_accessible_and_fits(visit: Open, name: str, width: int, scheme: str) -> None:
     """axe-core finds nothing, all charts come alive, and the page itself never scrolls sideways."""
     page = visit(name, width=width, scheme=scheme)
@@ -109,6 +111,60 @@ def test_live_charts_replace_still_ones(visit: Open) -> None:
     assert page.locator(".live svg").count() == page.locator(".plot").count() > 0
     for svg in page.locator(".live svg").all():
         assert svg.locator("path[aria-roledescription], line[aria-roledescription], path[d]").count() > 3
+
+
+_BOXES = """form => [...document.querySelectorAll(`.wide .${form} svg`)].map(svg => {
+  const box = item => { const r = item.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; };
+  const inked = item => item.getAttribute('fill') === 'var(--ink)';
+  const texts = [...svg.querySelectorAll('.mark-text:not(.role-legend-label):not(.role-axis-label) text')];
+  const points = [...svg.querySelectorAll('.mark-symbol:not(.role-legend-symbol) path')];
+  return [texts.filter(inked).map(box), points.map(box), box(svg)];
+})"""
+
+_SHOWN = """svg => [...svg.querySelectorAll('.mark-symbol:not(.role-legend-symbol) path')]
+  .filter(item => Number(item.getAttribute('opacity') ?? 1) > 0.1).length"""
+
+
+def _apart(a: list[float], b: list[float], slack: float = 0.5) -> bool:
+    return a[2] <= b[0] + slack or b[2] <= a[0] + slack or a[3] <= b[1] + slack or b[3] <= a[1] + slack
+
+
+@pytest.mark.parametrize(
+    ("width", "javascript", "form"),
+    [(1280, False, "still"), (1280, True, "live"), (800, True, "live"), (400, True, "live")],
+)
+def test_labels_of_the_front_do_not_overlap(visit: Open, width: int, javascript: bool, form: str) -> None:
+    """As drawn, with the fonts that are there: labels touch neither each other nor a point, and none is cut off."""
+    page = visit("variants", width=width, javascript=javascript)
+    if javascript:
+        _mount_all(page)
+    charts = page.evaluate(_BOXES, form)
+
+    assert 2 == len(charts)
+    for texts, points, svg in charts:
+        assert 3 <= len(texts)
+        assert 20 <= len(points)
+        for one, other in combinations(texts, 2):
+            assert _apart(one, other)
+        for text in texts:
+            assert svg[0] <= text[0]
+            assert text[2] <= svg[2]
+            for left, top, right, bottom in points:
+                assert _apart(text, [(left + right) / 2, (top + bottom) / 2] * 2, slack=0)
+
+
+def test_legends_toggle_backends_and_variants(visit: Open) -> None:
+    """A click on a legend's entry fades what it does not name; one on the other legend narrows further."""
+    page = visit("variants")
+    _mount_all(page)
+    chart = page.locator(".wide .live svg").first
+    everything = chart.evaluate(_SHOWN)
+    chart.locator(".role-legend-label text").get_by_text("openvino", exact=True).click()
+    one = chart.evaluate(_SHOWN)
+    chart.locator(".role-legend-label text").get_by_text("int8", exact=True).click()
+
+    assert 6 == one < everything
+    assert 1 == chart.evaluate(_SHOWN)
 
 
 def test_without_javascript_everything_is_there(visit: Open) -> None:
@@ -146,9 +202,10 @@ def test_wide_tables_scroll_in_their_own_box_by_keyboard(visit: Open) -> None:
     assert "group" == box.get_attribute("role")
 
 
-def test_print_is_light_complete_and_fits(visit: Open) -> None:
+@pytest.mark.parametrize("name", ["quick", "variants"])
+def test_print_is_light_complete_and_fits(visit: Open, name: str) -> None:
     """On paper: light colours even in a dark theme, no contents list, folded parts open, nothing cut off."""
-    page = visit("quick", width=690, scheme="dark")
+    page = visit(name, width=690, scheme="dark")
     page.get_by_label("Dark").check(force=True)
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")

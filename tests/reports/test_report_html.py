@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 from bakeoff.models.errors import UserError
 from bakeoff.reports.html import render_html
-from bakeoff.reports.results import Run
+from bakeoff.reports.results import Run, StepFacts
 from bakeoff.reports.write import write_report
 
 EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -160,6 +160,66 @@ def test_the_page_says_what_a_figure_needs(plausible: ModuleType) -> None:
     ):
         assert text in html
     assert 3e6 > len(html.encode())
+
+
+@pytest.fixture(scope="module")
+def variants() -> str:
+    """A page on two models in six variants, kept as a golden file of this schema."""
+    return render_html([Run.model_validate_json((GOLDEN / "v1-variants.json").read_text())])
+
+
+@pytest.mark.slow
+def test_the_page_says_what_variants_cost(variants: str) -> None:
+    """Front, prices, ablation, steps and reasons are in the text; speed-ups name their baseline."""
+    for text in (
+        "What it costs",
+        "Fastest, and fastest within 1 point of fp32",
+        "loses at most 0.8 pp, 95%",
+        "only speed can be told: the weights are random",
+        "on the front",
+        "Over eager fp32",
+        "saturation of 8-bit products on a CPU without VNNI",
+        "int8 is slower than fp32 on tvm",
+        "zeros kept in place",
+        "shapes changed",
+        "One step at a time",
+        "less than the product",
+        "How digits_resnet@channel50+int8 was made",
+        "seed 0",
+        "nncf 3.4.0",
+        "ran fp32",
+    ):
+        assert text in variants
+    assert 3e6 > len(variants.encode())
+
+
+@pytest.mark.slow
+def test_the_page_on_variants_is_well_formed(variants: str) -> None:
+    """Unique ids, links that lead somewhere, headings without a gap, captioned tables, no raw None."""
+    test_ids_are_unique_and_every_link_has_its_place(variants)
+    test_headings_go_down_one_step_at_a_time(variants)
+    test_tables_are_captioned_and_scoped(variants)
+    test_nothing_points_outside(variants)
+    assert not re.search(r"\b(nan|inf|None)\b", re.sub(r"<(script|style)[\s\S]*?</\1>", "", variants))
+
+
+def test_hostile_variants_stay_text(plausible: ModuleType) -> None:
+    """Markup in steps, metrics, data and notes opens no tag."""
+    step = StepFacts(step=EVIL, parameters={EVIL: EVIL}, versions={EVIL: EVIL}, input_sha256=EVIL, notes=(EVIL,))
+    found = plausible.accuracy("int8", 350).model_copy(update={"metric": EVIL, "data": EVIL})
+    cells = tuple(
+        plausible.measured_cell(EVIL, backend, 1, variant=f"{EVIL}@{name}", key=f"{name}{backend}", accuracy=found)
+        for name in ("fp32", EVIL)
+        for backend in ("eager", EVIL)
+    )
+    facts = plausible.variant_facts(EVIL, "int8", EVIL).model_copy(
+        update={"variant": f"{EVIL}@{EVIL}", "steps": (step,)}
+    )
+    html = render_html([plausible.make_run(cells, models=(facts,))])
+
+    test_names_and_reasons_never_become_markup(html)
+    test_ids_are_unique_and_every_link_has_its_place(html)
+    assert "What it costs" in html
 
 
 def _odd_runs(plausible: ModuleType) -> dict[str, Run]:

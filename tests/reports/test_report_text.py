@@ -40,6 +40,18 @@ def test_golden_runs_load_and_are_shown(path: Path) -> None:
     assert "Noise floor" in _terminal(run)
 
 
+def test_a_file_from_before_accuracy_is_readable() -> None:
+    """Files that were written before cells had accuracy, fidelity and steps load, and say that nothing was measured."""
+    text = (Path(__file__).with_name("golden") / "v1-quick.json").read_text()
+    run = Run.model_validate_json(text)
+
+    assert not any(name in text for name in ('"accuracy"', '"fidelity"', '"steps"'))
+    assert {(None, None)} == {(cell.accuracy, cell.fidelity) for cell in run.cells}
+    assert {()} == {facts.steps for facts in run.models}
+    (row, *_) = csv.DictReader(io.StringIO(cells_csv([run])))
+    assert ("", "", "") == (row["accuracy_value"], row["fidelity_snr_db"], row["model_parameters"])
+
+
 def test_the_current_schema_version_has_a_golden_file() -> None:
     """Raising the version without keeping a file of it is an error."""
     assert f"v{SCHEMA_VERSION}-quick" in [path.stem for path in GOLDEN]
@@ -102,6 +114,35 @@ def test_csv_has_a_row_for_each_cell_with_doubts_and_reasons(plausible: ModuleTy
     assert {"fastest", "tie", ""} == {row["verdict"] for row in rows}
 
 
+def test_csv_carries_prices_and_the_front(plausible: ModuleType) -> None:
+    """Accuracy, fidelity, size of the variant, the baseline and the Pareto front are columns."""
+    rows = {row["key"]: row for row in csv.DictReader(io.StringIO(cells_csv([plausible.variants_run()])))}
+    row = rows["digits_resnet@int8/onnxruntime/single-stream/t1/b1/cpu"]
+    best = rows["digits_resnet@channel50+int8/openvino/single-stream/t1/b1/cpu"]
+    random = rows["mobilenet_v2@int8/openvino/single-stream/t1/b1/cpu"]
+
+    assert ("top1", "360", "digits") == (row["accuracy_metric"], row["accuracy_n"], row["accuracy_data"])
+    assert 296 / 360 == pytest.approx(float(row["accuracy_value"]))
+    assert 353 / 360 == pytest.approx(float(row["accuracy_simulated"]))
+    assert ("eager fp32", "false", "true") == (row["speed_up_over"], row["pareto_front"], best["pareto_front"])
+    assert ("27.4", "701466", "0.0") == (row["fidelity_snr_db"], row["model_parameters"], row["model_zero_share"])
+    assert ("", "true") == (random["accuracy_value"], random["random_weights"])
+
+
+def test_markdown_shows_what_variants_cost(plausible: ModuleType) -> None:
+    """Fastest, fastest within a point, the front with its prices, and the reasons."""
+    text = summary_markdown([plausible.variants_run()])
+
+    assert "| `digits_resnet` | 1 thread, batch 1, single-stream | `channel50+int8` on `openvino`" in text
+    assert "`int8` on `openvino`" in text
+    assert "loses at most 0.8 pp, 95%" in text
+    assert "only speed can be told: random weights" in text
+    assert "98.1% (96.0 to 99.1%, n 360)" in text
+    assert "over eager fp32" in text
+    assert "- `digits_resnet`: int8 is slower than fp32 on tvm" in text
+    assert "Front of `mobilenet_v2`" not in text
+
+
 def test_csv_defuses_formulas(plausible: ModuleType) -> None:
     """A reason that a spreadsheet would run is quoted."""
     run = plausible.make_run((plausible.failed_cell("resnet18", "tvm", 1, reason='=HYPERLINK("x")'),))
@@ -123,9 +164,51 @@ def test_terminal_shows_ties_marks_and_failures(plausible: ModuleType) -> None:
     assert "resnet18@fp32/tvm/single-stream/t2/b1/cpu failed: the worker was killed" in text
 
 
-def test_terminal_fits_eighty_columns(plausible: ModuleType) -> None:
+@pytest.mark.parametrize("name", ["quick_run", "variants_run"])
+def test_terminal_fits_eighty_columns(plausible: ModuleType, name: str) -> None:
     """No line is wider than the terminal."""
-    assert 80 >= max(len(line) for line in _terminal(plausible.quick_run(20), width=80).splitlines())
+    assert 80 >= max(len(line) for line in _terminal(getattr(plausible, name)(), width=80).splitlines())
+
+
+def test_terminal_shows_accuracy_and_marks_in_eighty_columns(plausible: ModuleType) -> None:
+    """Accuracy and the most that it loses, or fidelity without labels; no mark is squeezed out."""
+    text = _terminal(plausible.variants_run(), width=80)
+    tables = text.partition("digits_resnet@channel50+int8/tvm")[0]
+    labelled, _, random = tables.partition("mobilenet_v2@fp32")
+
+    assert "accuracy   at most" in labelled
+    assert "16.6 pp" in labelled
+    assert "agrees" in random
+    assert "27.4 dB" in random
+    assert "at most" not in random
+    assert 10 == tables.count("untuned")
+    assert 4 == tables.count("fallback")
+    whole = " ".join(text.split())
+    assert "Fastest within 1 point of fp32: int8 on openvino" in whole
+    assert "Random weights: only speed can be told." in whole
+
+
+def test_a_reason_that_all_cells_share_is_said_once(plausible: ModuleType) -> None:
+    """One line for all cells, in the terminal and in Markdown; a reason of one cell names it."""
+    cells = [
+        plausible.measured_cell(
+            "resnet18",
+            f"b{number}",
+            1,
+            suspicious=True,
+            suspicious_reasons=("another run was measuring", *(("steal 9%",) if number == 0 else ())),
+        )
+        for number in range(6)
+    ]
+    run = plausible.make_run(tuple(cells))
+    text, summary = _terminal(run), summary_markdown([run])
+
+    assert 1 == text.count("another run was measuring") == summary.count("another run was measuring")
+    assert "all 6 cells suspicious: another run was measuring" in text
+    assert "- all 6 cells: `another run was measuring`" in summary
+    assert f"{cells[0].key} suspicious: steal 9%" in text
+    some = run.model_copy(update={"cells": (*cells, plausible.measured_cell("resnet18", "calm", 1))})
+    assert "6 of 7 cells suspicious: another run was measuring" in _terminal(some)
 
 
 def test_terminal_takes_names_as_text(plausible: ModuleType) -> None:

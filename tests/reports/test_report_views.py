@@ -105,16 +105,62 @@ def test_a_speed_up_under_the_noise_is_said_to_be(plausible: ModuleType) -> None
     assert fast.speed_up.within_noise
 
 
-@pytest.mark.parametrize(
-    "other", [{"variant": "resnet18@int8"}, {"threads": 2}, {"batch": 4}, {"scenario": "offline"}, {"device": "cuda"}]
-)
-def test_speed_up_needs_the_same_variant_setting_and_device(plausible: ModuleType, other: dict[str, object]) -> None:
-    """An eager cell that differs in anything is no baseline."""
+@pytest.mark.parametrize("other", [{"threads": 2}, {"batch": 4}, {"scenario": "offline"}, {"device": "cuda"}])
+def test_speed_up_needs_the_same_setting_and_device(plausible: ModuleType, other: dict[str, object]) -> None:
+    """An eager cell that was asked for anything else is no baseline."""
     cell = _cell(plausible, "onnxruntime", 20.0, key="other", **other)
     view = run_view(plausible.make_run((_cell(plausible, "eager", 30.0), cell)))
     (found,) = [found for found in view.measured if found.cell.backend == "onnxruntime"]
 
     assert found.speed_up is None
+
+
+def _variant(plausible: ModuleType, steps: str, backend: str, median: float, **extra: object) -> Cell:
+    variant = f"resnet18@{steps}"
+    return _cell(plausible, backend, median, key=f"{variant}/{backend}", variant=variant, group="g", **extra)
+
+
+def test_every_variant_is_compared_with_eager_in_fp32(plausible: ModuleType) -> None:
+    """The baseline of all variants is eager's cell of fp32, eager's own int8 cell included."""
+    cells = [
+        _variant(plausible, steps, backend, median)
+        for steps, backend, median in (
+            ("fp32", "eager", 30.0),
+            ("int8", "eager", 60.0),
+            ("int8", "openvino", 10.0),
+        )
+    ]
+    view = run_view(plausible.make_run(tuple(cells)))
+    gains = {found.cell.key: found.speed_up for found in view.measured}
+
+    assert "eager fp32" == view.over
+    assert [1.0, 0.5, 3.0] == [gain.value for key in sorted(gains) if (gain := gains[key]) is not None]
+    assert {"eager fp32"} == {gain.reference for gain in gains.values() if gain is not None}
+    assert [True, False, False] == [gain.is_baseline for key in sorted(gains) if (gain := gains[key]) is not None]
+
+
+def test_without_fp32_a_variant_is_compared_with_its_own_eager_cell(plausible: ModuleType) -> None:
+    """Where eager has no figure in fp32, the same variant's eager cell stands in and is named."""
+    cells = (
+        plausible.failed_cell("resnet18", "eager", 1, group="g"),
+        _variant(plausible, "int8", "eager", 60.0),
+        _variant(plausible, "int8", "openvino", 10.0),
+    )
+    view = run_view(plausible.make_run(cells))
+    (found,) = [found for found in view.measured if found.cell.backend == "openvino"]
+
+    assert found.speed_up is not None
+    assert (6.0, "eager int8") == (pytest.approx(found.speed_up.value), found.speed_up.reference)
+    assert "eager" == view.over
+
+
+def test_one_group_holds_all_variants(plausible: ModuleType) -> None:
+    """Variants of one group took turns with the baseline; a run whose groups hold one variant each says otherwise."""
+    cells = (_variant(plausible, "fp32", "eager", 30.0), _variant(plausible, "int8", "openvino", 10.0))
+    old = (cells[0], cells[1].model_copy(update={"group": "resnet18@int8/t1/b1"}))
+    marks = [[mark.code for mark in run_view(plausible.make_run(c)).measured[1].marks] for c in (cells, old)]
+
+    assert [["precision"], ["precision", "not-interleaved"]] == marks
 
 
 def test_a_failed_baseline_gives_no_speed_up(plausible: ModuleType) -> None:
@@ -172,11 +218,45 @@ def test_what_ran_otherwise_than_asked_is_marked(plausible: ModuleType, ran: dic
 
 @pytest.mark.parametrize(
     ("variant", "precision"),
-    [("resnet18@fp32", "fp32"), ("resnet18@channel50+int8", "int8"), ("resnet18@channel50", "fp32"), ("odd", "fp32")],
+    [
+        ("resnet18@fp32", "fp32"),
+        ("resnet18@channel50+int8", "int8"),
+        ("resnet18@channel50", "fp32"),
+        ("resnet18@int8:entropy:keep=a|b", "int8"),
+        ("resnet18@sparse2:4+int8-dynamic", "int8-dynamic"),
+        ("resnet18@int4-weights", "int4-weights"),
+        ("resnet18@no-such-step", "fp32"),
+        ("odd", "fp32"),
+    ],
 )
 def test_a_variant_names_its_precision(variant: str, precision: str) -> None:
-    """The last precision step of a variant is what it asks for."""
+    """The precision step of a variant is what it asks for; a name that nobody knows asks for none."""
     assert precision == precision_asked(variant)
+
+
+@pytest.mark.parametrize(
+    ("steps", "ran", "marked"),
+    [
+        ("fp16", "fp32", True),
+        ("bf16", "fp32", True),
+        ("int8", "mixed(fp32: 3, int8: 50)", True),
+        ("int8:keep=conv_a", "mixed(fp32: 1, int8: 52)", False),
+        ("int8-dynamic", "int8", False),
+        ("int8-weights", "fp32", False),
+        ("int4-weights", "bf16", False),
+        ("channel50", "fp32", False),
+        ("fp32", "none", False),
+    ],
+)
+def test_a_precision_that_was_not_asked_for_is_marked(
+    plausible: ModuleType, steps: str, ran: str, marked: bool
+) -> None:
+    """Weights stored in few bits are meant to be computed in float, kept nodes to be mixed; else it is said."""
+    cell = _variant(plausible, steps, "openvino", 20.0)
+    assert cell.executed is not None
+    executed = cell.executed.model_copy(update={"precision": ran})
+
+    assert marked == ("precision" in _marks(cell.model_copy(update={"executed": executed})))
 
 
 @pytest.mark.parametrize("median", [0.0, -1.0, float("nan"), float("inf"), None])

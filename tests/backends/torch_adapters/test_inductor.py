@@ -54,6 +54,16 @@ def test_int8_runs_in_int8_kernels(
 
 
 @pytest.mark.slow
+def test_autocast_is_told(tmp_path: Path, convolution: Path, in_fresh_process: Any, expected: Any, same: Any) -> None:
+    """Under autocast the kernels take bfloat16 weights, the session says so, and outputs stay in fp32."""
+    artifact = _compile(convolution, tmp_path / "artifact", options={"autocast": "bfloat16"})
+    outputs, facts = in_fresh_process("inductor", convolution, artifact, options={"autocast": "bfloat16"})
+
+    assert "bf16" == facts["precision"], facts
+    same(expected(convolution), outputs, tolerance=0.02)
+
+
+@pytest.mark.slow
 def test_max_autotune_and_threads(
     tmp_path: Path, convolution: Path, in_fresh_process: Any, expected: Any, same: Any
 ) -> None:
@@ -86,6 +96,7 @@ def test_what_goes_into_the_key(convolution: Path) -> None:
     assert plain == backend.cache_key(_request(convolution, options={"max_autotune": "false"}))
     assert plain != backend.cache_key(_request(convolution, threads=2))
     assert plain != backend.cache_key(_request(convolution, options={"max_autotune": "true"}))
+    assert plain != backend.cache_key(_request(convolution, options={"autocast": "bfloat16"}))
     assert {"torch", "C++ compiler", "isa", "threads"} <= set(plain)
 
 
@@ -104,7 +115,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, con
 )
 def test_unknown_settings_are_refused(settings: dict[str, Any], tmp_path: Path, convolution: Path) -> None:
     """An unknown option, value or device is named, and so are the known ones."""
-    with pytest.raises(UnsupportedError, match=r"known options: max_autotune|'false', 'true'|present: cpu"):
+    with pytest.raises(UnsupportedError, match=r"known options: autocast, max_autotune|'false', 'true'|present: cpu"):
         _compile(convolution, tmp_path / "artifact", **settings)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from bakeoff.backends.base import CompileRequest, LoadRequest
+from bakeoff.backends.base import CompileRequest, LoadRequest, Quantization
 from bakeoff.backends.litert import LiteRtBackend
 from bakeoff.models.errors import StageError, UnsupportedError
 
@@ -23,6 +26,20 @@ try:
     LiteRtBackend().compile(CompileRequest(model=Path(sys.argv[1]), out=Path(sys.argv[2])))
 except UnsupportedError as error:
     print(error.blame, error.stage, error.reason)
+"""
+
+_QUANTIZE = """
+import json, sys
+from pathlib import Path
+from bakeoff.backends.base import CompileRequest, Quantization
+from bakeoff.backends.litert import LiteRtBackend
+
+model, images, root = map(Path, sys.argv[1:4])
+for name, kind, keep in json.loads(sys.argv[4]):
+    out = root / name
+    out.mkdir()
+    given = Quantization(kind=kind, float_model=model, calibration=images, keep=tuple(keep))
+    print(json.dumps(LiteRtBackend().compile(CompileRequest(model=model, out=out, quantization=given))))
 """
 
 _COMPILE = """
@@ -68,6 +85,78 @@ def test_a_quantized_graph_is_unsupported(tmp_path: Path, quantized: Path) -> No
 
 
 @pytest.mark.slow
+def test_quantizes_by_its_own_tool(
+    tmp_path: Path, convolution: Path, images: Path, in_fresh_process: Any, expected: Any, same: Any
+) -> None:
+    """Each kind of quantization is the tool's own and told as executed; nodes that are named stay in float."""
+    kinds = [
+        ("static", "int8", []),
+        ("kept", "int8", ["fc", "nowhere"]),
+        ("dynamic", "int8-dynamic", []),
+        ("weights", "int8-weights", []),
+    ]
+    command = [sys.executable, "-c", _QUANTIZE, str(convolution), str(images), str(tmp_path), json.dumps(kinds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    notes = [json.loads(line) for line in done.stdout.splitlines()]
+
+    precisions = {"static": "int8", "kept": "mixed(fp32: 1, int8: 1)", "dynamic": "int8", "weights": "fp32"}
+    for name, precision in precisions.items():
+        outputs, facts = in_fresh_process("litert", convolution, tmp_path / name)
+        same(expected(convolution), outputs, tolerance=0.05)
+        assert precision == facts["precision"], (name, facts)
+        assert ("quantized weights" in facts["details"]) == (name == "weights")
+    assert all("static_wi8_ai8" in lines[0] for lines in notes[:2])
+    assert ["nowhere is not kept in float: the float model has no such node"] == notes[1][1:]
+
+
+def test_all_that_the_quantizer_is_given_is_in_the_key(convolution: Path, images: Path, two_ways: Path) -> None:
+    """Kind, nodes to keep, the float model and the calibration data make an artifact of their own each."""
+    given = Quantization(kind="int8", float_model=convolution, calibration=images)
+    others = [
+        replace(given, kind="int8-dynamic"),
+        replace(given, keep=("fc",)),
+        replace(given, float_model=two_ways),
+        replace(given, calibration=None),
+    ]
+    requests = [CompileRequest(model=convolution, out=convolution.parent, quantization=q) for q in (given, *others)]
+    keys = [tuple(sorted(LiteRtBackend().cache_key(request).items())) for request in requests]
+
+    assert len(requests) == len(set(keys))
+
+
+def test_static_quantization_needs_images(tmp_path: Path, convolution: Path) -> None:
+    """Without calibration data the cell is unsupported, and says why."""
+    given = Quantization(kind="int8", float_model=convolution, calibration=None)
+    with pytest.raises(UnsupportedError, match="needs calibration images"):
+        LiteRtBackend().compile(CompileRequest(model=convolution, out=tmp_path, quantization=given))
+
+
+@pytest.mark.slow
+def test_reproducer_quantizes(tmp_path: Path, convolution: Path, images: Path, expected: Any, feeds: Any) -> None:
+    """The reproducer of a quantized model quantizes by itself, from files beside the model if they are there."""
+    moved = tmp_path / "bundle"
+    moved.mkdir()
+    given = Quantization(kind="int8", float_model=convolution, calibration=images)
+    request = CompileRequest(model=convolution, out=tmp_path, quantization=given)
+    source = LiteRtBackend().reproducer(request)
+    for path in (convolution, images):
+        path.rename(moved / path.name)
+    script = source + (
+        "\nimport sys\nstored = np.load(sys.argv[2])\n"
+        "outputs = build(sys.argv[1], 1)([stored['feed']])\n"
+        "error = np.abs(outputs[0] - stored['expected']).max() / np.abs(stored['expected']).max()\n"
+        "assert 0 < error < 0.05, error\n"
+    )
+    model = moved / convolution.name
+    np.savez(tmp_path / "io.npz", feed=feeds(model)[0], expected=expected(model)[0])
+    command = [sys.executable, "-c", script, str(model), str(tmp_path / "io.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert 0 == done.returncode, done.stderr
+
+
+@pytest.mark.slow
 def test_reproducer(tmp_path: Path, convolution: Path, expected: Any, feeds: Any) -> None:
     """The reproducer runs by itself and gives the same values."""
     source = LiteRtBackend().reproducer(CompileRequest(model=convolution, out=tmp_path))
@@ -76,13 +165,19 @@ def test_reproducer(tmp_path: Path, convolution: Path, expected: Any, feeds: Any
         "outputs = build(sys.argv[1], 1)([stored['feed']])\n"
         "assert np.abs(outputs[0] - stored['expected']).max() < 1e-4, outputs\n"
     )
-    import numpy as np
-
     np.savez(tmp_path / "io.npz", feed=feeds(convolution)[0], expected=expected(convolution)[0])
     command = [sys.executable, "-c", script, str(convolution), str(tmp_path / "io.npz")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert 0 == done.returncode, done.stderr
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Calibration data for the net of `convolution`."""
+    path = tmp_path / "images.npz"
+    np.savez(path, images=np.random.default_rng(2).standard_normal((8, 3, 16, 16)).astype(np.float32))
+    return path
 
 
 def test_probe_names_what_matters() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -202,6 +203,93 @@ def test_quantized_convolution(
     graph = _quantized(graph_type)
 
     np.testing.assert_allclose(imported(graph)[0], reference(graph, "onnxruntime")[0], rtol=0, atol=0.0501)
+
+
+def test_signed_activations_are_shifted(
+    graph_type: Any, reference: Callable[..., Any], imported_module: Any, imported: Callable[[Any], list[np.ndarray]]
+) -> None:
+    """Activations in int8 are quantized to uint8 instead, for x86's kernels, and give the same values to the bit."""
+    import torch
+
+    nodes = [
+        _node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        _node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    constants = {"s": np.array(0.05, np.float32), "z": np.array(-3, np.int8)}
+    graph = graph_type(nodes=nodes, feeds={"x": _X}, constants=constants)
+    module = imported_module(graph).module
+
+    assert "torch.uint8" == str(module.get_submodule("QuantizeLinear_q")(torch.from_numpy(_X)).dtype)
+    np.testing.assert_array_equal(imported(graph)[0], reference(graph, "onnxruntime")[0])
+
+
+def test_signed_values_that_are_read_stay_signed(graph_type: Any, imported: Callable[[Any], list[np.ndarray]]) -> None:
+    """A quantized value that is an output of the graph, too, keeps its type."""
+    nodes = [
+        _node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        _node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    constants = {"s": np.array(0.05, np.float32), "z": np.array(0, np.int8)}
+
+    outputs = imported(graph_type(nodes=nodes, feeds={"x": _X}, constants=constants, outputs=("q", "y")))
+
+    assert ["int8", "float32"] == [str(y.dtype) for y in outputs]
+
+
+def test_uneven_padding_is_quantized(
+    graph_type: Any, reference: Callable[..., Any], imported_module: Any, imported: Callable[[Any], list[np.ndarray]]
+) -> None:
+    """A quantized convolution that pads one side more has its padding before the dequantization, of equal values."""
+    graph = _quantized(graph_type)
+    graph.nodes[4].attribute[0].ints[:] = [0, 1, 1, 2]
+    module = imported_module(graph).module
+    users = {node.name: [user.name for user in node.users] for node in module.graph.nodes}
+
+    assert "Conv_c_Pad" in users["QuantizeLinear_xq"]
+    assert ["Conv_c"] == users["Conv_c_DequantizeLinear"]
+    np.testing.assert_allclose(imported(graph)[0], reference(graph, "onnxruntime")[0], rtol=0, atol=0.0501)
+
+
+def test_weights_alone_are_dequantized_at_import(graph_type: Any, imported_module: Any) -> None:
+    """Where no activation is quantized, weights in int8 are multiplied in float, and so kept in it."""
+    nodes = [
+        _node("DequantizeLinear", ["w", "ws"], ["wd"], axis=0),
+        _node("Conv", ["x", "wd"], ["y"]),
+    ]
+    weights = np.arange(-36, 36, dtype=np.int8).reshape(4, 2, 3, 3)
+    constants = {"w": weights, "ws": np.full(4, 0.01, np.float32)}
+    imported = imported_module(graph_type(nodes=nodes, feeds={"x": _X}, constants=constants))
+
+    assert not imported.quantized
+    assert {"torch.float32"} == {str(buffer.dtype) for buffer in imported.module.buffers()}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["fp16", "bf16"])
+def test_half_precision_is_kept(dtype: Any, graph_type: Any, imported_module: Any) -> None:
+    """Constants in fp16 and bfloat16 come in their own type, with the bits that they have."""
+    import torch
+
+    values = np.array([1.5, -3.25, 2.0**-7], dtype)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes = [
+        _node("Cast", ["x"], ["h"], to=kind),
+        _node("Mul", ["h", "c"], ["m"]),
+        _node("Cast", ["m"], ["y"], to=1),
+    ]
+    x = np.ones((2, 3), np.float32)
+    module = imported_module(graph_type(nodes=nodes, feeds={"x": x}, constants={"c": values}, opset=22)).module
+    (buffer,) = module.buffers()
+
+    assert {"torch.float16": "float16", "torch.bfloat16": "bfloat16"}[str(buffer.dtype)] == np.dtype(dtype).name
+    np.testing.assert_array_equal(module(torch.from_numpy(x))[0].numpy()[0], values.astype(np.float32))
+
+
+def test_a_constant_of_no_torch_type_is_named(graph_type: Any, imported_module: Any) -> None:
+    """A constant whose element type torch lacks is refused by its name."""
+    graph = graph_type(nodes=[_node("Identity", ["c"], ["y"])], feeds={"x": _X}, constants={"c": np.array(["text"])})
+
+    with pytest.raises(UnsupportedError, match=r"'c'.*STRING"):
+        imported_module(graph)
 
 
 def test_importing_our_modules_is_cheap() -> None:

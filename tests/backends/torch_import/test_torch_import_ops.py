@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import helper
@@ -243,6 +244,15 @@ _U8, _I8 = Const(np.array(128, np.uint8)), Const(np.array(0, np.int8))
 _SCALES = _floats(0.02, 0.05, 0.01)
 _STEPS = np.round(_x(2, 3, 4) * 40).astype(np.float32) * 0.05  # no value lies between two steps
 
+_LEVELS = np.arange(-8, 8, dtype=np.int8).repeat(3).reshape(2, 24)
+_BLOCKS = Const(np.array([[0.5, 0.25], [2.0, 0.125]], np.float32))  # the second block is shorter
+_ZEROS = np.array([[1, -2], [3, 0]], np.int8)
+_BYTES = _RANDOM.integers(0, 256, (2, 4, 6), dtype=np.uint8)
+_WEIGHT_BYTES = _RANDOM.integers(0, 128, (6, 5), dtype=np.uint8)
+_IMAGE_BYTES = _RANDOM.integers(0, 256, (1, 3, 6, 6), dtype=np.uint8)
+_NINE = Const(np.array(9, np.uint8))
+_KERNEL_BYTES = _RANDOM.integers(0, 256, (4, 3, 3, 3), dtype=np.uint8)
+
 _QUANT = [
     _case("QuantizeLinear", _STEPS, _scalar(0.05), _U8),
     _case("QuantizeLinear", _STEPS, _scalar(0.05), _I8),
@@ -254,6 +264,20 @@ _QUANT = [
     _case("DequantizeLinear", Const(np.arange(-12, 12, dtype=np.int8).reshape(3, 8)), _scalar(0.1), _I8),
     _case("DequantizeLinear", Const(np.array([-70000, 5, 90000], np.int32)), _SCALES, axis=0),
     _case("DequantizeLinear", Const(np.array([-70000, 5, 90000], np.int32)), _scalar(0.5)),
+    _case("DequantizeLinear", _LEVELS, _BLOCKS, Const(_ZEROS), axis=1, block_size=16, opset=21),
+    _case("DequantizeLinear", Const(_LEVELS), _BLOCKS, Const(_ZEROS), axis=1, block_size=16, opset=21),
+    _case("DequantizeLinear", Const(_LEVELS.astype(ml_dtypes.int4)), _BLOCKS, axis=1, block_size=16, opset=21),
+    _case("DynamicQuantizeLinear", _x(2, 5), outputs=3),
+    _case("DynamicQuantizeLinear", _positive(2, 5), outputs=3),
+    _case("DynamicQuantizeLinear", np.zeros((2, 5), np.float32), outputs=3),
+    _case("MatMulInteger", _BYTES, Const(_WEIGHT_BYTES), Const(np.array(3, np.uint8)), Const(np.array(7, np.uint8))),
+    _case("MatMulInteger", _BYTES, Const(_WEIGHT_BYTES.astype(np.int8)), None, Const(np.arange(5, dtype=np.int8))),
+    _case("MatMulInteger", _BYTES, _WEIGHT_BYTES),
+    _case(
+        "ConvInteger", _IMAGE_BYTES, Const(_KERNEL_BYTES), Const(np.array(9, np.uint8)), Const(np.array(7, np.uint8))
+    ),
+    _case("ConvInteger", _IMAGE_BYTES, Const(_KERNEL_BYTES), Const(np.array(9, np.uint8)), pads=[0, 1, 2, 0]),
+    _case("ConvInteger", _IMAGE_BYTES, _KERNEL_BYTES, group=1, strides=[2, 2]),
 ]
 
 _ALL = (

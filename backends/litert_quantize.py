@@ -1,0 +1,99 @@
+"""Quantization by LiteRT's own tool, ai-edge-quantizer.
+
+This module imports nothing of bakeoff, because its very text goes into the script that reproduces a failed cell.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["RECIPES", "output_modules", "quantize"]
+
+RECIPES = {
+    "int8": "static_wi8_ai8",
+    "int8-dynamic": "dynamic_wi8_afp32",
+    "int8-weights": "weight_only_wi8_afp32",
+    "int4-weights": "weight_only_wi4_afp32",
+}
+"""The tool's own name for each kind of quantization."""
+
+
+def quantize(
+    model: Path, kind: str, *, calibration: Path | None, keep: Mapping[str, str], outputs: Sequence[str]
+) -> tuple[bytes, list[str]]:
+    """Quantize the .tflite file *model*; its inputs and outputs stay in float. Returns the file's bytes, and notes.
+
+    *kind* is one of `RECIPES`; *calibration*, which "int8" needs, an .npz file with `images` (N, C, H, W) float32 for a
+    model with one input; *keep* maps names of ONNX nodes that stay in float to the names of their modules in the
+    imported graph, after which the converter calls its operators; *outputs* names the modules of the graph's outputs.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import qtyping, quantizer, recipe
+
+    tool = quantizer.Quantizer(str(model), getattr(recipe, RECIPES[kind])())
+    names = qtyping.TFLOperationName
+    exempt = quantizer.AlgorithmName.NO_QUANTIZE
+    for boundary in (names.INPUT, names.OUTPUT):
+        tool.update_quantization_recipe(".*", boundary, algorithm_key=exempt)
+    interpreter = Interpreter(model_path=str(model))
+    notes = []
+    for node, module in keep.items():
+        scopes = _scopes(interpreter, module, outputs)
+        if not scopes:
+            notes.append(f"{node} is not kept in float: LiteRT's converter has made no operator of its name")
+        for scope in scopes:
+            tool.update_quantization_recipe(scope, names.ALL_SUPPORTED, algorithm_key=exempt)
+    ranges = None
+    if tool.need_calibration:
+        if calibration is None:
+            raise ValueError(f"{kind} needs images to calibrate on")
+        ((key, arguments),) = interpreter.get_signature_list().items()
+        (shape,) = (detail["shape"] for detail in interpreter.get_input_details())
+        feeds = list(_batches(calibration, arguments["inputs"][0], int(shape[0])))
+        ranges = _ranges(model, {key: feeds}, tool.get_quantization_recipe())
+    result = tool.quantize(ranges, enable_progress_report=False, enable_progress_bar=False)
+    return bytes(result.quantized_model), notes
+
+
+def output_modules(module: Any) -> list[str]:
+    """Names of what gives the outputs of *module*, a `torch.fx.GraphModule`, in order."""
+    return [str(argument.name) for argument in module.graph.output_node().args[0]]
+
+
+def _scopes(interpreter: Any, module: str, outputs: Sequence[str]) -> list[str]:
+    """What the tool finds the operators of *module* by: patterns for the names of the tensors that they write.
+
+    What gives one of the graph's outputs is called after that output instead.
+    """
+    own = f"OnnxCall_{re.escape(module)};"
+    found = [own] if any(re.search(own, detail["name"]) for detail in interpreter.get_tensor_details()) else []
+    details = interpreter.get_signature_runner().get_output_details()
+    names = [details[f"output_{k}"]["name"] for k, name in enumerate(outputs) if name == module]
+    return found + [f"^{re.escape(name)};" for name in names]
+
+
+def _ranges(model: Path, feeds: Mapping[str, Any], rules: Any) -> Any:
+    """Smallest and largest value of each tensor over all *feeds*.
+
+    The tool's own method takes a moving average that the first image outweighs all others in, so that outliers of the
+    rest are clipped; one that the tool brings as well is given in its place.
+    """
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(rules)
+    seen = calibrator.Calibrator(model.read_bytes(), num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+    seen.calibrate(feeds, manager)
+    return seen.get_model_qsvs()
+
+
+def _batches(calibration: Path, name: str, batch: int) -> Iterator[dict[str, Any]]:
+    """Feeds of *batch* images each; the last one is filled up with the first images, which changes no range."""
+    with np.load(calibration, allow_pickle=False) as archive:
+        images = archive["images"]
+    for start in range(0, len(images), batch):
+        yield {name: images.take(range(start, start + batch), axis=0, mode="wrap")}

@@ -1,0 +1,3 @@
+"""What outputs are worth: accuracy against answers, fidelity against a reference. Start reading at `evaluation.py`."""
+
+__all__: list[str] = []
