@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..models.data import PreparedData
+from ..models.errors import StageError
 from ..models.feeds import Array, Outputs, feeds_of, split_images
+from ..models.metrics import evaluation as metrics
 from ..models.reference import compute_reference
 from ..models.spec import ExportedModel, Task
 from ..models.variant_build import VariantBuild, VariantRequest, evaluation_data
@@ -32,8 +36,9 @@ class Evaluation:
     simulated: Outputs | None
     """Outputs of the quantized graph computed in float; None for a variant that is not quantized."""
     comparable: bool = True
-    """False where the reference is another architecture: then only its accuracy and its classes can be compared."""
-    outputs: int = 1
+    """False where the reference is another architecture, whose outputs are not this one's: accuracy only."""
+    names: tuple[str, ...] = ()
+    """Of the graph's outputs."""
     limit_s: float = 20.0
 
 
@@ -56,7 +61,7 @@ def prepare_evaluation(request: VariantRequest, build: VariantBuild, measure: Me
         reference_name=f"fp32 on {engine}",
         simulated=simulated,
         comparable=not request.recipe.light,
-        outputs=len(build.exported.outputs),
+        names=tuple(tensor.name for tensor in build.exported.outputs),
         limit_s=measure.evaluation_limit_s,
     )
 
@@ -64,9 +69,72 @@ def prepare_evaluation(request: VariantRequest, build: VariantBuild, measure: Me
 def judge_outputs(evaluation: Evaluation, outputs: Outputs) -> tuple[Accuracy | None, Fidelity | None]:
     """Accuracy and fidelity of *outputs*, those of the first images of the evaluation's data.
 
-    Raises StageError where they are not finite.
+    Raises StageError where they hold NaN.
     """
-    raise NotImplementedError
+    _refuse_nan(outputs)
+    found = _evaluate(evaluation, outputs)
+    simulated = None if evaluation.simulated is None else _evaluate(evaluation, evaluation.simulated[: len(outputs)])
+    return _accuracy(evaluation, found, simulated), _fidelity(evaluation, found, simulated)
+
+
+def _refuse_nan(outputs: Outputs) -> None:
+    for index, row in enumerate(outputs):
+        if any(np.issubdtype(array.dtype, np.inexact) and np.isnan(array).any() for array in row):
+            reason = f"its outputs are NaN for image {index} of the evaluation"
+            raise StageError(reason, blame="unknown", stage="evaluate")
+
+
+def _evaluate(evaluation: Evaluation, outputs: Outputs) -> metrics.Evaluation:
+    return metrics.evaluate(
+        evaluation.task,
+        outputs,
+        evaluation.data,
+        evaluation.reference[: len(outputs)],
+        names=evaluation.names,
+        random_weights=evaluation.random_weights,
+    )
+
+
+def _accuracy(
+    evaluation: Evaluation, found: metrics.Evaluation, simulated: metrics.Evaluation | None
+) -> Accuracy | None:
+    score, paired = found.score, found.paired
+    if score is None:
+        return None
+    return Accuracy(
+        metric=score.metric,
+        value=score.value,
+        low=score.low,
+        high=score.high,
+        n=score.n,
+        top5=score.top5,
+        simulated=simulated.score.value if simulated and simulated.score else None,
+        vs_fp32=paired.difference if paired else None,
+        vs_fp32_low=paired.low if paired else None,
+        mcnemar_p=paired.mcnemar_p if paired else None,
+        data=evaluation.data.name,
+        data_sha256=evaluation.data.sha256,
+    )
+
+
+def _fidelity(
+    evaluation: Evaluation, found: metrics.Evaluation, simulated: metrics.Evaluation | None
+) -> Fidelity | None:
+    close = found.fidelity
+    if close is None or not evaluation.comparable:
+        return None
+    return Fidelity(
+        cosine=close.cosine,
+        snr_db=close.snr_db,
+        max_abs_error=close.max_abs_error,
+        top1_agreement=close.top1_agreement,
+        top1_low=close.top1_low,
+        top1_high=close.top1_high,
+        top1_agreement_simulated=simulated.fidelity.top1_agreement if simulated and simulated.fidelity else None,
+        n=close.n,
+        data=evaluation.data.name,
+        reference=evaluation.reference_name,
+    )
 
 
 def _compute(model: ExportedModel, data: PreparedData, cache: Path) -> tuple[Outputs, str]:

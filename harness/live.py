@@ -137,7 +137,7 @@ class LiveCell:
             {"op": "evaluate", "path": str(evaluation.data.path), "out": str(out), "limit_s": evaluation.limit_s},
             limit_s=evaluation.limit_s + 2 * self.measure.call_limit_s,
         )
-        outputs = load_arrays(out, evaluation.outputs)
+        outputs = load_arrays(out, len(evaluation.names))
         out.unlink()
         return judge_outputs(evaluation, outputs)
 

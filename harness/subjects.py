@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ..models.cache import disk_errors, hash_mapping
 from ..models.compare import tolerance_for
 from ..models.errors import MismatchError, UserError
+from ..models.feeds import Array, feeds_of
 from ..models.inputs import make_inputs
 from ..models.reference import check_probe, compute_reference
 from ..models.spec import ExportedModel, ModelRequest, ModelSpec
@@ -37,7 +39,8 @@ class Subject:
     reference: str
     """What computed the reference outputs."""
     tolerance: float
-    evaluation: Evaluation
+    evaluation: Evaluation | None
+    """None: it is timed only."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -66,7 +69,7 @@ class Subject:
                 for tensor in exported.inputs
             },
             provenance=dict(exported.provenance),
-            notes=(*exported.notes, *self.notes, *self.evaluation.data.notes),
+            notes=(*exported.notes, *self.notes, *(self.evaluation.data.notes if self.evaluation else ())),
             steps=_steps(exported),
             parameters=exported.parameters,
             zero_share=exported.zeros / exported.parameters if exported.parameters else None,
@@ -118,10 +121,8 @@ def prepare_subject(name: str, request: VariantRequest, suite: Suite, cache: Pat
     build = build_variant(request, cache)
     _check_export(build, cache)
     exported = build.exported
-    images = Path(suite.measure.images) if suite.measure.images else None
-    feeds = make_inputs(
-        exported.inputs, exported.input, count=suite.measure.inputs, seed=suite.measure.seed, images=images
-    )
+    evaluation = prepare_evaluation(request, build, suite.measure, cache)
+    feeds = _feeds(request, exported, evaluation, suite)
     reference = compute_reference(build.plain, feeds, cache)
     io = (
         scratch
@@ -140,9 +141,21 @@ def prepare_subject(name: str, request: VariantRequest, suite: Suite, cache: Pat
         input_count=len(feeds),
         reference=reference.engine,
         tolerance=tolerance_for(request.recipe.precision),
-        evaluation=prepare_evaluation(request, build, suite.measure, cache),
+        evaluation=evaluation,
         notes=reference.notes,
     )
+
+
+def _feeds(
+    request: VariantRequest, exported: ExportedModel, evaluation: Evaluation, suite: Suite
+) -> list[tuple[Array, ...]]:
+    """Inputs to time and to check with: of the suite's folder, else of the model's own data, else random images."""
+    measure = suite.measure
+    if measure.images is None and request.data is not None:
+        batches = feeds_of(evaluation.data.path, exported.inputs[0].shape[0])
+        return [feeds for _, feeds in islice(batches, measure.inputs)]
+    images = Path(measure.images) if measure.images else None
+    return make_inputs(exported.inputs, exported.input, count=measure.inputs, seed=measure.seed, images=images)
 
 
 def _check_export(build: VariantBuild, cache: Path) -> None:

@@ -15,11 +15,22 @@ from .spec import ExportedModel, InputSpec, ModelRequest, ResizeRule
 from .variants import Recipe, Step
 from .zoo import resolve
 
-__all__ = ["TRAINING_IMAGES", "VariantBuild", "VariantRequest", "build_variant", "evaluation_data", "module_requests"]
+__all__ = [
+    "FILES",
+    "TRAINING_IMAGES",
+    "VariantBuild",
+    "VariantRequest",
+    "build_variant",
+    "evaluation_data",
+    "module_requests",
+]
 
 _QUANTIZING = ("int8", "int8-dynamic", "int8-weights", "int4-weights")
 _CALIBRATED = ("int8",)
 _ROUNDING = ("fp16", "bf16")
+
+FILES = ("onnx", "rapidocr")
+"""Sources whose models are ONNX files."""
 
 TRAINING_IMAGES = 4096
 """Most images to fine-tune on."""
@@ -71,7 +82,9 @@ def module_requests(request: VariantRequest) -> tuple[ModelRequest, ModelRequest
             raise UnsupportedError(f"the zoo has no lighter alternative for {base.spec.name}", stage="refactor")
         spec = resolve(light)
         own = replace(base, spec=spec, weights=spec.default_weights)
-    return base, replace(own, pruning=tuple(step.text for step in recipe.pruning), simplify=not recipe.raw)
+    # An ONNX file is pruned as a graph.
+    pruning = () if own.spec.source in FILES else tuple(step.text for step in recipe.pruning)
+    return base, replace(own, pruning=pruning, simplify=not recipe.raw)
 
 
 def build_variant(request: VariantRequest, cache: Path) -> VariantBuild:
@@ -86,6 +99,8 @@ def build_variant(request: VariantRequest, cache: Path) -> VariantBuild:
         own = replace(own, training=_training(request, own, fp32, cache))
     current = fp32 if own == base else export(own, cache)
     steps = request.recipe.graph
+    if own.spec.source in FILES:
+        steps = (*request.recipe.pruning, *steps)
     quantizing = next((step for step in steps if step.kind in _QUANTIZING), None)
     rounding = next((step for step in steps if step.kind in _ROUNDING), None)
     before = _refactor([step for step in steps if step not in (quantizing, rounding)], current, None, request, cache)

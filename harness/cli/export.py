@@ -18,7 +18,9 @@ __all__ = ["export"]
 @click.option("--shape", "shapes", multiple=True, metavar="INPUT=1x3x224x224", help="Static shape for an input.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights.")
 @click.option("--data", metavar="NAME", help="Data to calibrate and fine-tune on; see `bakeoff list data`.")
-@click.option("--calibration-images", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option(
+    "--calibration-images", type=click.IntRange(min=1), default=64, show_default=True, help="Images for static int8."
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The ONNX file; MODEL.onnx by default.")
 def export(
     *,
@@ -31,9 +33,9 @@ def export(
     calibration_images: int,
     out: Path | None,
 ) -> None:
-    """Export a model, or a variant of it, to the ONNX file that every backend compiles.
+    """Export a model to the ONNX file that every backend compiles.
 
-    It is static, checked, simplified and stamped: resnet50, resnet50@int8, efficientnet_lite0@channel50+int8, ...
+    A variant of it as well. The file is static, checked, simplified and stamped: resnet50, resnet50@int8, efficientnet_lite0@channel50+int8, ...
     """
     from ...models.cache import default_cache
     from ...models.errors import CellError, UserError

@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 import pytest
 from bakeoff.harness.cli import COMMANDS, cli, lists, main
-from bakeoff.harness.vocabulary import SCENARIOS, VARIANTS
+from bakeoff.harness.vocabulary import SCENARIOS
 from bakeoff.models import zoo
+from bakeoff.models.variants import CATALOGUE
 
 LIMIT_S = 120.0
 HEAVY = (
@@ -99,7 +100,7 @@ class TestLists:
         assert set(zoo.names()) <= {line.split("  ")[0] for line in shown}
 
     @pytest.mark.parametrize(
-        ("kind", "names"), [("variants", VARIANTS), ("scenarios", SCENARIOS), ("suites", ["quick"])]
+        ("kind", "names"), [("variants", CATALOGUE), ("scenarios", SCENARIOS), ("suites", ["quick"])]
     )
     def test_words(self, capsys: pytest.CaptureFixture[str], kind: str, names: list[str]) -> None:
         """Variants, scenarios and suites are listed with what they are."""
@@ -126,7 +127,10 @@ BAD = {
     "model to export": (["export", "resnet19"], "no such model: 'resnet19'; did you mean resnet18"),
     "model": (["run", "--model", "resnet19"], "no such model: 'resnet19'; did you mean resnet18"),
     "backend": (["run", "--backend", "onnxrutime"], "no such backend: 'onnxrutime'; did you mean onnxruntime?"),
-    "variant": (["run", "--variant", "int9"], "--variant: no such variant: 'int9'; known: fp32"),
+    "variant": (
+        ["run", "--variant", "int9"],
+        "--variant: variant 'int9': no such step: 'int9'; see `bakeoff list variants`",
+    ),
     "scenario": (["run", "--scenario", "x"], "--scenario: no such scenario: 'x'; known: single-stream"),
     "threads": (["run", "--threads", "two"], "--threads: 'two' is not a number or `all`"),
     "suite": (["run", "quik"], "no such suite: 'quik'; did you mean quick?"),

@@ -97,7 +97,7 @@ class TestAxes:
             ({"batch": ["²"]}, "--batch: '²' is not a number"),
             ({"batch": ["9" * 5000]}, f"--batch: '{'9' * 5000}' is not a number"),
             ({"batch": ["0"]}, "--batch: Input should be greater than or equal to 1"),
-            ({"variant": ["int9"]}, "--variant: no such variant: 'int9'; known: fp32"),
+            ({"variant": ["int9"]}, "--variant: variant 'int9': no such step: 'int9'; see `bakeoff list variants`"),
             ({"scenario": ["x"]}, "--scenario: no such scenario: 'x'; known: single-stream"),
             ({"model": [","]}, "--model: names nothing; leave it away or name something"),
             ({"backend": [""]}, "--backend: names nothing; leave it away or name something"),

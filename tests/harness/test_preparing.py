@@ -15,6 +15,8 @@ from bakeoff.harness.subjects import Subject
 from bakeoff.harness.suite import BackendSettings, Suite
 from bakeoff.models.errors import CellError, NotInstalledError, UserError
 from bakeoff.models.spec import ExportedModel, ModelRequest
+from bakeoff.models.variant_build import VariantBuild, VariantRequest
+from bakeoff.models.variants import parse_variant
 from bakeoff.models.zoo import resolve
 
 SUITE = Suite.model_validate({"name": "s", "matrix": {"models": ["tiny"]}})
@@ -54,12 +56,15 @@ def compiled(lab: Any, cells: list[CellSpec]) -> tuple[dict[str, Artifact | Cell
     exported = ExportedModel(path=lab.net.model, sha256="0" * 64, inputs=(), outputs=(), provenance={}, probe=None)
     subject = Subject(
         name="tiny",
-        request=ModelRequest(spec=resolve(str(lab.net.model)), weights="random"),
-        exported=exported,
+        request=VariantRequest(
+            model=ModelRequest(spec=resolve(str(lab.net.model)), weights="random"), recipe=parse_variant("fp32")
+        ),
+        build=VariantBuild(exported=exported, fp32=exported, plain=exported),
         io=lab.net.io,
         input_count=lab.net.inputs,
         reference="numpy",
         tolerance=1e-3,
+        evaluation=None,
     )
     listener = Listener()
     room = CompileRoom(

@@ -19,6 +19,8 @@ from bakeoff.harness.reproduce import write_reproducer
 from bakeoff.harness.subjects import Subject
 from bakeoff.models.errors import CellError, MismatchError
 from bakeoff.models.spec import ExportedModel, ModelRequest
+from bakeoff.models.variant_build import VariantBuild, VariantRequest
+from bakeoff.models.variants import parse_variant
 from bakeoff.models.zoo import resolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,15 +39,17 @@ def cell(model: str = "tiny") -> CellSpec:
 def subject(net: Any) -> Subject:
     """The tiny net as a model to be measured."""
     exported = ExportedModel(path=net.model, sha256="0" * 64, inputs=(), outputs=(), provenance={}, probe=None)
-    request = ModelRequest(spec=resolve(str(net.model)), weights="random")
+    model = ModelRequest(spec=resolve(str(net.model)), weights="random")
+    request = VariantRequest(model=model, recipe=parse_variant("fp32"))
     return Subject(
         name="tiny",
         request=request,
-        exported=exported,
+        build=VariantBuild(exported=exported, fp32=exported, plain=exported),
         io=net.io,
         input_count=net.inputs,
         reference="numpy",
         tolerance=1e-3,
+        evaluation=None,
     )
 
 

@@ -12,11 +12,12 @@ import jsonschema
 import pytest
 from bakeoff.harness.cli.schema import suite_schema
 from bakeoff.harness.suite import BUILT_IN, Suite, load_suite, parse_suite
-from bakeoff.harness.vocabulary import SCENARIOS, VARIANTS
+from bakeoff.harness.vocabulary import SCENARIOS
 from bakeoff.models.errors import SuiteError, UnknownNameError, UserError
 from hypothesis import given
 from hypothesis import strategies as st
 
+NO_STEP = "variant 'int9': no such step: 'int9'; see `bakeoff list variants`"
 MATRIX = 'name = "s"\n[matrix]\nmodels = ["a"]\n'
 """The least that a suite needs; three lines."""
 
@@ -96,13 +97,18 @@ BAD = {
         "include[0].batch",
         "greater than or equal to 1 (got -3)",
     ),
-    "unknown variant": (MATRIX + 'variants = ["int9"]\n', 4, "matrix.variants", "no such variant: 'int9'; known: fp32"),
+    "unknown variant": (
+        MATRIX + 'variants = ["int9"]\n',
+        4,
+        "matrix.variants",
+        NO_STEP,
+    ),
     "unknown scenario": (MATRIX + 'scenarios = ["x"]\n', 4, "matrix.scenarios", "no such scenario: 'x'; known: single"),
     "unknown variant in exclude": (
         MATRIX + '[[exclude]]\nvariant = "int9"\n',
         5,
         "exclude[0].variant",
-        "no such variant: 'int9'; known: fp32",
+        NO_STEP,
     ),
     "unknown scenario in include": (
         MATRIX + '[[include]]\nmodel = "a"\nbackend = "b"\nscenario = "x"\n',
@@ -248,7 +254,7 @@ def _tables(**optional: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, A
 
 
 pattern: dict[str, st.SearchStrategy[Any]] = {
-    "variant": st.sampled_from(sorted(VARIANTS)),
+    "variant": st.sampled_from(["fp32", "int8", "channel50+int8"]),
     "scenario": st.sampled_from(sorted(SCENARIOS)),
     "threads": threads,
     "batch": counts,
