@@ -51,7 +51,7 @@ def natural_data(
             arrays = {"images": np.concatenate([row[0] for row in sets])[:count]}
         else:
             arrays = {f"input_{i}_{k}": array for i, row in enumerate(sets) for k, array in enumerate(row)}
-        np.savez(folder / "data.npz", allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(folder / "data.npz", allow_pickle=False, **arrays)
         (folder / "facts.json").write_text(json.dumps({"sha256": hash_file(folder / "data.npz")}), encoding="utf-8")
 
     entry = publish(cache, "natural", hash_mapping(facts), build)

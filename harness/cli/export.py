@@ -35,7 +35,8 @@ def export(
 ) -> None:
     """Export a model to the ONNX file that every backend compiles.
 
-    A variant of it as well. The file is static, checked, simplified and stamped: resnet50, resnet50@int8, efficientnet_lite0@channel50+int8, ...
+    A variant of it as well: resnet50@int8, efficientnet_lite0@channel50+int8, ... The file is static, checked,
+    simplified and stamped.
     """
     from ...models.cache import default_cache
     from ...models.errors import CellError, UserError
