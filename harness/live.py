@@ -22,6 +22,8 @@ from .suite import Measure
 __all__ = ["LiveCell", "Prepared", "load_cell"]
 
 MAX_CALLS = 400
+LOOK_SHARE = 20
+"""The interval is looked at whenever there are a twentieth more blocks than at the last look."""
 KEPT_PER_BLOCK = 1
 BLOCK_PATIENCE = 10
 """A block may take this many times as long as warm-up promised, and one call in it as long as one call may."""
@@ -68,6 +70,11 @@ class LiveCell:
     cpu_s: float = 0.0
     sampled: int = 0
     sampled_rel_error: float = 0.0
+    next_look: int = 0
+    """Blocks at which the interval is looked at again: looks grow rarer, or they would cost a tiny net more than its
+    calls."""
+    settled: bool = False
+    """What the last look found."""
 
     @property
     def cell(self) -> CellSpec:
@@ -118,7 +125,13 @@ class LiveCell:
 
     def done(self) -> bool:
         """Whether sampling may stop."""
-        return self.spent_s >= self.time_limit_s or self.converged()
+        if self.spent_s >= self.time_limit_s:
+            return True
+        blocks = len(self.blocks_ns)
+        if blocks >= self.next_look:
+            self.next_look = blocks + max(1, blocks // LOOK_SHARE)
+            self.settled = self.converged()
+        return self.settled
 
     def report(self) -> Message:
         """How it really ran, as the worker tells at the end."""

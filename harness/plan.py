@@ -73,6 +73,8 @@ def expand(suite: Suite, *, installed: Sequence[str], known: Sequence[str], all_
     kept = [cell for cell in cells if not any(_matches(rule, cell, all_cores) for rule in suite.exclude)]
     kept += [_included(suite, pattern, all_cores) for pattern in suite.include]
     unique = {cell.key: cell for cell in kept}
+    if not unique and not installed and "all" in matrix.backends:
+        raise UserError("no backend is installed; install them with: python -m pip install 'bakeoff[all]'")
     if not unique:
         raise UserError(f"suite {suite.name}: no cell is left after `exclude`; loosen it")
     return list(unique.values())

@@ -37,6 +37,7 @@ _SEAL = "seal.json"
 _STALE_AFTER_S = 24 * 3600.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 
 
 def default_cache() -> Path:
@@ -69,6 +70,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
             ) from error
         if error.errno in _FORBIDDEN and Path(str(error.filename)).is_relative_to(folder):
             raise UserError(f"{folder}: {error.strerror}; set BAKEOFF_CACHE to a folder you may write to") from error
+        if error.errno in _NO_FOLDER and not folder.is_dir():
+            raise UserError(f"{folder}: is no folder; set BAKEOFF_CACHE to a folder you may write to") from error
         raise
 
 

@@ -79,8 +79,8 @@ class TestExpand:
             keys(suite({}, exclude=[{"model": "a"}]))
 
     def test_nothing_installed(self) -> None:
-        """So is one for all backends where none can run."""
-        with pytest.raises(UserError, match="no cell is left"):
+        """Where none can run, the way to install them is told."""
+        with pytest.raises(UserError, match=r"no backend is installed; install them with: python -m pip install"):
             keys(suite({}), installed=())
 
 
