@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = ["VARIABLE", "migrate", "open_engine", "reading", "store_url", "writin
 
 VARIABLE = "BAKEOFF_STORE"
 BUSY_TIMEOUT_S = 30
+_BUSY_PAUSE_S = 0.02
 _MIGRATION_LOCK = 0x62616B65
 """PostgreSQL's advisory lock that only one upgrading process holds; any fixed number."""
 _WRITES = "bakeoff_writes"
@@ -176,16 +178,29 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     try:
         with closing(connection.cursor()) as cursor:
-            for pragma in (
-                f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
-                "journal_mode=WAL",
-                "synchronous=FULL",
-                "foreign_keys=ON",
-            ):
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+            _enter_wal(cursor)
+            for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 cursor.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()  # SQLAlchemy forgets a connection whose set-up failed
         raise
+
+
+def _enter_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch to the write-ahead log, which is kept in the file; only the very first connections have anything to do.
+
+    Two that do it at the same moment get SQLITE_BUSY at once, whatever the busy timeout says.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
 
 
 def _begin_sqlite(connection: Connection) -> None:
