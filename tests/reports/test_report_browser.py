@@ -75,11 +75,20 @@ def visit(browser: Browser, pages: dict[str, Path]) -> Iterator[Open]:
     assert [] == complaints
 
 
+def _wait_until(page: Page, condition: str) -> None:
+    """Wait for a JavaScript condition. Playwright's own wait polls through eval, which the page forbids."""
+    for _ in range(250):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(20)
+    pytest.fail(f"never came true: {condition}")
+
+
 def _mount_all(page: Page) -> None:
     """Scroll until every chart is alive."""
     for plot in page.locator(".plot").all():
         plot.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelectorAll('.plot:not(.mounted)').length === 0")
+    _wait_until(page, "document.querySelectorAll('.plot:not(.mounted)').length === 0")
 
 
 def _violations(page: Page) -> list[str]:
@@ -197,7 +206,7 @@ def test_wide_tables_scroll_in_their_own_box_by_keyboard(visit: Open) -> None:
     box = page.locator(".box").first
     box.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.activeElement.scrollLeft > 0")
+    _wait_until(page, "document.activeElement.scrollLeft > 0")
 
     assert "group" == box.get_attribute("role")
 
