@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from bakeoff.harness import start
 from bakeoff.harness.cli import COMMANDS, cli, lists, main
 from bakeoff.harness.vocabulary import SCENARIOS
 from bakeoff.models import zoo
@@ -89,7 +90,7 @@ class TestHelp:
     def test_installed_script(self) -> None:
         """The `bakeoff` that pip installs is this command line."""
         (script,) = entry_points(group="console_scripts", name="bakeoff")
-        assert main is script.load()
+        assert start.main is script.load()
 
 
 class TestLists:
