@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,12 +44,17 @@ def convert(request: CompileRequest, signature: Signature) -> tuple[str, ...]:
 
             litert_torch.convert(imported.module, examples).export(os.fspath(path))
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:1000]}"
+            reason = f"{type(error).__name__}: {_gist(error)}"
             if special := _special(imported):
                 reason = f"litert-torch cannot convert this {special} graph: {reason}"
                 raise UnsupportedError(reason, blame="converter", stage="compile") from error
             raise StageError(f"litert-torch failed: {reason}", blame="converter", stage="compile") from error
         return _quantize(path, quantization, imported) if quantization else ()
+
+
+def _gist(error: Exception) -> str:
+    """What happened, in one line; what follows in such messages prints the graph, weights and all."""
+    return textwrap.shorten(str(error).split("While executing")[0], 300, placeholder=" …")
 
 
 def _check(quantization: Quantization | None, signature: Signature) -> None:
