@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Comparison", "compare", "tolerance_for"]
+__all__ = ["Comparison", "compare", "tolerance_beside", "tolerance_for"]
+
+_SPREAD = {"fp16": 8.0, "bf16": 3.0}
+"""How often what rounding all values moves may be lost; some sum up fp16 in fp16, everybody bf16 in fp32."""
 
 _TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2, "int8": 2.5e-1, "int4": 2.5e-1}
 
@@ -49,6 +52,19 @@ def tolerance_for(precision: str) -> float:
     """
     words = re.findall(r"[a-z]+\d+", precision.lower())
     return max((_TOLERANCES.get(word, _TOLERANCES["fp32"]) for word in words), default=_TOLERANCES["fp32"])
+
+
+def tolerance_beside(precision: str, rounded: Comparison) -> float:
+    """The tolerance for 16-bit *precision* of a model whose outputs move by *rounded* where every value is rounded.
+
+    Nets differ in how far rounding moves their outputs: random weights amplify it a hundredfold. So it is some
+    times that if this is more than `tolerance_for(precision)`; but 0.5 at most, since beyond that nothing is compared.
+    """
+    usual = tolerance_for(precision)
+    if rounded.problem:
+        return usual
+    spread = max((times for word, times in _SPREAD.items() if word in precision), default=1.0)
+    return max(usual, min(spread * rounded.max_rel_error, 0.5))
 
 
 def compare(outputs: Sequence[NDArray[np.generic]], reference: Sequence[NDArray[np.generic]]) -> Comparison:

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from bakeoff.models.compare import compare, tolerance_for
+from bakeoff.models.compare import compare, tolerance_beside, tolerance_for
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -119,3 +119,21 @@ def test_a_wrong_graph_is_beyond_every_tolerance():
     found = compare([rng.normal(size=1000)], [rng.normal(size=1000)])
 
     assert not found.within(tolerance_for("int8"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "moved", "allowed"),
+    [
+        ("fp16", 0.0005, 0.01),
+        ("fp16", 0.02, 0.16),
+        ("fp16", 0.4, 0.5),
+        ("fp16", np.nan, 0.01),
+        ("bf16", 0.01, 0.05),
+        ("bf16", 0.1, 0.3),
+    ],
+)
+def test_rounding_that_moves_the_outputs_widens_the_tolerance(precision, moved, allowed):
+    """A multiple of what rounding moves; never less than usual, never more than a half, not where it says nothing."""
+    rounded = compare([np.array([1.0 + moved])], [np.array([1.0])])
+
+    assert allowed == pytest.approx(tolerance_beside(precision, rounded))
