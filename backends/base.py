@@ -88,7 +88,7 @@ class CompileRequest:
     device: str = "cpu"
     threads: int = 1
     options: Mapping[str, str] = field(default_factory=dict)
-    """A backend's own options from the suite, as text; an unknown key or bad value raises UnsupportedError."""
+    """A backend's own options from the suite, as text; an unknown key or bad value raises OptionError."""
     quantization: Quantization | None = None
     """Set where *model* came out of a quantizing step."""
 
@@ -175,7 +175,11 @@ class Backend(Protocol):
         ...
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
-        """All besides the model's bytes that goes into the artifact: versions, flags, threads if baked in, ISA."""
+        """All besides the model's bytes that goes into the artifact: versions, flags, threads if baked in, ISA.
+
+        Raises `OptionError` for an option that the backend lacks: a run that asks for one is refused at its beginning,
+        when there is no model yet.
+        """
         ...
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:

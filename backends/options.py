@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..models.errors import UnsupportedError
+from ..models.errors import OptionError, UnsupportedError
 
 __all__ = ["SHARE", "check_device", "read_options"]
 
@@ -18,15 +18,15 @@ SHARE = "a share from 0 to 1"
 def read_options(backend: str, options: Mapping[str, str], allowed: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """All options of *backend* with their values; *allowed* maps each name to its values, the default first.
 
-    Raises `UnsupportedError` for an unknown name or a value that is not allowed.
+    Raises `OptionError` for an unknown name or a value that is not allowed.
     """
     for name, value in options.items():
         if name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
-            raise UnsupportedError(f"{backend} has no option {name!r}; known options: {known}", stage="compile")
+            raise OptionError(f"{backend} has no option {name!r}; known options: {known}", stage="compile")
         if value not in allowed[name] and not (SHARE in allowed[name] and _is_share(value)):
             known = ", ".join(choice if choice == SHARE else repr(choice) for choice in allowed[name])
-            raise UnsupportedError(f"{backend}: option {name}={value!r} is not one of {known}", stage="compile")
+            raise OptionError(f"{backend}: option {name}={value!r} is not one of {known}", stage="compile")
     return {name: options.get(name, choices[0]) for name, choices in allowed.items()}
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from ..backends import registry
 from ..backends.base import Device
-from ..models.errors import CellError, NotInstalledError, UserError
+from ..models.errors import CellError, NotInstalledError, OptionError, UserError
 from .plan import CellSpec
 from .pool import run_jobs
 from .process import Worker, WorkerSettings
@@ -81,6 +81,30 @@ class Advisers:
             facts = self.facts[name]
             if not facts.available:
                 raise NotInstalledError(name, facts.reason, facts.install)
+
+    def check(self, cells: Collection[CellSpec]) -> None:
+        """Raise UserError for a device that none of the backends of *cells* has here, and for an option of theirs that
+        does not exist or takes no such value: nothing would come of a run but cells that are not supported."""
+        first = {cell.backend: cell for cell in reversed(list(cells))}
+        for name, cell in first.items():
+            try:
+                if cell.options:
+                    self.cache_key(cell, Path())
+            except OptionError as error:
+                raise UserError(f"backends.{name}.options: {error.reason}") from error
+            except CellError:
+                continue  # comes up again, and is recorded, with the cell's own model
+        asked: dict[str, set[str]] = {}
+        for cell in cells:
+            asked.setdefault(cell.device, set()).add(cell.backend)
+        for device, backends in asked.items():
+            present = {known.name for name in backends for known in self.facts[name].devices}
+            # "gpu" is the first of "gpu.0", "gpu.1", ...
+            if present and device not in {*present, *(name.partition(".")[0] for name in present)}:
+                raise UserError(
+                    f"device {device!r}: no chosen backend ({', '.join(sorted(backends))}) has it here; present: "
+                    f"{', '.join(sorted(present))}"
+                )
 
     def cache_key(self, cell: CellSpec, model: Path) -> Mapping[str, str]:
         """All besides the model that goes into the artifact of *cell*. Raises CellError."""

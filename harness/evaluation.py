@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from ..models.data import PreparedData
 from ..models.errors import StageError
 from ..models.feeds import Array, Outputs, feeds_of, split_images
 from ..models.metrics import evaluation as metrics
+from ..models.metrics.fidelity import FidelityResult
+from ..models.metrics.scores import Score
 from ..models.reference import compute_reference
 from ..models.spec import ExportedModel, Task
 from ..models.variant_build import VariantBuild, VariantRequest, evaluation_data
@@ -40,6 +43,27 @@ class Evaluation:
     names: tuple[str, ...] = ()
     """Of the graph's outputs."""
     limit_s: float = 20.0
+    _standards: dict[int, _Standard] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def standard(self, count: int) -> _Standard:
+        """What outputs for the first *count* images are held against: judged once for all cells, not for each again.
+
+        Raises StageError where the reference's outputs or the simulation's cannot be judged.
+        """
+        if count not in self._standards:
+            reference = self.reference[:count]
+            judged = None if self.random_weights else metrics.judge(reference, self.data, self.names)
+            simulated = None if self.simulated is None else _evaluate(self, self.simulated[:count], judged)
+            self._standards[count] = _Standard(judged=judged, simulated=simulated)
+        return self._standards[count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Standard:
+    judged: metrics.Judged | None
+    """The reference's own score; None without answers or with random weights."""
+    simulated: metrics.Evaluation | None
+    """None for a variant that is not quantized."""
 
 
 def prepare_evaluation(request: VariantRequest, build: VariantBuild, measure: Measure, cache: Path) -> Evaluation:
@@ -72,9 +96,9 @@ def judge_outputs(evaluation: Evaluation, outputs: Outputs) -> tuple[Accuracy | 
     Raises StageError where they hold NaN.
     """
     _refuse_nan(outputs)
-    found = _evaluate(evaluation, outputs)
-    simulated = None if evaluation.simulated is None else _evaluate(evaluation, evaluation.simulated[: len(outputs)])
-    return _accuracy(evaluation, found, simulated), _fidelity(evaluation, found, simulated)
+    standard = evaluation.standard(len(outputs))
+    found = _evaluate(evaluation, outputs, standard.judged)
+    return _accuracy(evaluation, found, standard.simulated), _fidelity(evaluation, found, standard.simulated)
 
 
 def _refuse_nan(outputs: Outputs) -> None:
@@ -84,7 +108,7 @@ def _refuse_nan(outputs: Outputs) -> None:
             raise StageError(reason, blame="unknown", stage="evaluate")
 
 
-def _evaluate(evaluation: Evaluation, outputs: Outputs) -> metrics.Evaluation:
+def _evaluate(evaluation: Evaluation, outputs: Outputs, judged: metrics.Judged | None) -> metrics.Evaluation:
     return metrics.evaluate(
         evaluation.task,
         outputs,
@@ -92,6 +116,7 @@ def _evaluate(evaluation: Evaluation, outputs: Outputs) -> metrics.Evaluation:
         evaluation.reference[: len(outputs)],
         names=evaluation.names,
         random_weights=evaluation.random_weights,
+        judged=judged,
     )
 
 
@@ -102,12 +127,7 @@ def _accuracy(
     if score is None:
         return None
     return Accuracy(
-        metric=score.metric,
-        value=score.value,
-        low=score.low,
-        high=score.high,
-        n=score.n,
-        top5=score.top5,
+        **_shared(score, Accuracy),
         simulated=simulated.score.value if simulated and simulated.score else None,
         vs_fp32=paired.difference if paired else None,
         vs_fp32_low=paired.low if paired else None,
@@ -124,17 +144,17 @@ def _fidelity(
     if close is None or not evaluation.comparable:
         return None
     return Fidelity(
-        cosine=close.cosine,
-        snr_db=close.snr_db,
-        max_abs_error=close.max_abs_error,
-        top1_agreement=close.top1_agreement,
-        top1_low=close.top1_low,
-        top1_high=close.top1_high,
+        **_shared(close, Fidelity),
         top1_agreement_simulated=simulated.fidelity.top1_agreement if simulated and simulated.fidelity else None,
-        n=close.n,
         data=evaluation.data.name,
         reference=evaluation.reference_name,
     )
+
+
+def _shared(found: Score | FidelityResult, result: type[Accuracy | Fidelity]) -> dict[str, Any]:
+    """What a metric found, as far as *result* has fields of the same name."""
+    names = [part.name for part in fields(found) if part.name in result.model_fields]
+    return {name: getattr(found, name) for name in names}
 
 
 def _compute(model: ExportedModel, data: PreparedData, cache: Path) -> tuple[Outputs, str]:

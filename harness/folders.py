@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -24,10 +25,16 @@ def data_folder() -> Path:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write *content* to *path*, making its folder, so that a reader sees all of it or the old file.
 
-    Raises OSError if it cannot be written; then no part of it is left.
+    Raises OSError that names *path* or its folder if it cannot be written; then no part of it is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:  # it names a file that nobody has heard of
+        raise OSError(error.errno, error.strerror, str(path.parent)) from error
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)

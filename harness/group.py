@@ -1,7 +1,8 @@
 """Measures one group: cells that will be compared, alive together, asked for short blocks in turn.
 
 Whatever the machine does meanwhile hits all of them alike. Whoever does not measure is stopped. One cell is measured
-twice under two names (the A/A control): what the two differ by is the group's noise floor.
+twice under two names (the A/A control): what the two differ by is the group's noise floor. Where memory does not hold
+a group, its later parts measure the baseline once more, beside their own cells.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..models.errors import CellError
-from ..reports.results import Accuracy, Cell, Control, Fidelity
+from ..reports.results import Accuracy, BaselineFigure, Cell, Control, Fidelity
 from .live import LiveCell, Prepared, load_cell
 from .phases import PhaseClock
 from .process import Worker, WorkerSettings
@@ -34,6 +35,8 @@ class Seat:
     settings: WorkerSettings
     time_limit_s: float
     baseline: bool
+    anchor: bool = False
+    """Measured in an earlier part of the group, and now once more: only so that speed-ups refer to their own part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class Group:
     tick: Callable[[str], None]
     """Called with words on what is being done, for the progress display."""
     _workers: list[Worker] = field(default_factory=list)
+    _anchor: LiveCell | None = None
     _largest_bytes: int = 0
 
     def run(self) -> Sequence[Seat]:
@@ -83,7 +87,12 @@ class Group:
         for place, seat in enumerate(self.plan.seats):
             if live and not self._has_room():
                 return live, self.plan.seats[place:]
+            if self._anchor is not None and not live and not self._has_room():
+                self._drop_anchor()  # it is there for the others, who come first
             cell = self._load_one(seat, twin=False)
+            if seat.anchor:
+                self._anchor = cell
+                continue
             if cell is None:
                 continue
             live.append(cell)
@@ -94,6 +103,11 @@ class Group:
         if loaded and not doubled:  # nothing but the baseline is there to be doubled
             live += self._load_twin(loaded[0])
         return live, ()
+
+    def _drop_anchor(self) -> None:
+        if self._anchor is not None:
+            self._anchor.worker.kill()
+        self._anchor = None
 
     def _load_twin(self, seat: Seat) -> list[LiveCell]:
         """The cell of *seat* once more, as the control; none if it has no room or fails, which harms no cell."""
@@ -119,7 +133,7 @@ class Group:
             )
         except CellError as error:
             self._workers[-1].kill()
-            if not twin:
+            if not twin and not seat.anchor:
                 self._fail(seat.prepared, error)
             return None
         self._largest_bytes = max(self._largest_bytes, live.worker.rss_bytes())
@@ -129,7 +143,11 @@ class Group:
         """Rounds of one block each, forwards and backwards in turn, until every cell is done."""
         active, forward = list(live), True
         while active:
-            failed = [cell for cell in (active if forward else active[::-1]) if not self._block(cell)]
+            beside = [self._anchor] if self._anchor is not None and not self._anchor.done() else []
+            turn = [*beside, *active]
+            failed = [cell for cell in (turn if forward else turn[::-1]) if not self._block(cell)]
+            if self._anchor in failed:
+                self._anchor = None
             forward = not forward
             active = [cell for cell in active if cell not in failed]
             pair = _twins(active)
@@ -149,7 +167,7 @@ class Group:
                 tally(cell.take_block())
         except CellError as error:
             cell.worker.kill()
-            if not cell.twin:
+            if not cell.twin and cell is not self._anchor:
                 self._fail(cell.prepared, error)
             return False
         return True
@@ -175,8 +193,21 @@ class Group:
             notes=[*notes, *closing],
             sitting=self.plan.sitting,
             group=self.plan.name,
-        ).model_copy(update={"accuracy": accuracy, "fidelity": fidelity})
+        ).model_copy(update={"accuracy": accuracy, "fidelity": fidelity, "baseline": self._baseline()})
         self.finished(record, None)
+
+    def _baseline(self) -> BaselineFigure | None:
+        """What the baseline took so far, where it is here for the others' sake only."""
+        if self._anchor is None:
+            return None
+        summary = self._anchor.summary()
+        return BaselineFigure(
+            cell=self._anchor.cell.key,
+            median_ms=summary.median,
+            ci_low_ms=summary.interval.low,
+            ci_high_ms=summary.interval.high,
+            ci_confidence=summary.interval.confidence,
+        )
 
     def _evaluate(self, cell: LiveCell) -> tuple[Accuracy | None, Fidelity | None]:
         """Judge the outputs of a cell that has been timed; the control's twin shows nothing new."""

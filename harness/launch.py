@@ -111,6 +111,7 @@ class _Sitting:
                 known=registry.names(),
                 all_cores=all_cores(self._cores, own_cgroup().limits().cpu_quota_cores),
             )
+            advisers.check(cells)
             self._look_around()
             run = self._begin(advisers.facts)
             finished = order.store.finished_keys(run.id)

@@ -41,6 +41,7 @@ def override(suite: Suite, options: Mapping[str, Any]) -> Suite:
     INPUT=1x3x8x8), and the settings of `[measure]`. Raises UserError naming the option if a value does not fit.
     """
     data = suite.model_dump(mode="json")
+    _refuse_unknown_models(suite, data, split_names(options.get("model") or ()))
     for option, axis in _AXES.items():
         if not options.get(option):
             continue
@@ -63,6 +64,14 @@ def override(suite: Suite, options: Mapping[str, Any]) -> Suite:
         option = next((option for option, axis in _AXES.items() if axis == key), key)
         reason = fault["msg"].removeprefix("Value error, ")
         raise UserError(f"--{option.removesuffix('_s').replace('_', '-')}: {reason}") from error
+
+
+def _refuse_unknown_models(suite: Suite, data: Mapping[str, Any], chosen: Sequence[str]) -> None:
+    """Settings of a model of the suite that --model leaves out are no mistake; those of one that is in neither are."""
+    known = {*data["matrix"]["models"], *(entry["model"] for entry in data["include"]), *chosen}
+    for name in data["models"]:
+        if name not in known:
+            raise UserError(f"suite {suite.name}: models.{name}: no model of the matrix is called so; mend its name")
 
 
 def _stays(option: str, asked: object, chosen: Sequence[object]) -> bool:

@@ -15,6 +15,7 @@ from ..models.errors import (
     Blame,
     CellError,
     MismatchError,
+    OptionError,
     StageError,
     UnsupportedError,
     WorkerError,
@@ -40,7 +41,7 @@ BLAME_BY_STAGE: dict[str, Blame] = {
 """Whose fault a failure in an operation looks like, where the error itself does not say."""
 
 _ERRORS: dict[str, type[CellError]] = {
-    kind.__name__: kind for kind in (CellError, MismatchError, StageError, UnsupportedError, WorkerError)
+    kind.__name__: kind for kind in (CellError, MismatchError, OptionError, StageError, UnsupportedError, WorkerError)
 }
 
 

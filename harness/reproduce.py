@@ -9,10 +9,16 @@ import shutil
 from pathlib import Path
 
 from ..models.errors import CellError
+from ..models.variant_build import VariantBuild
+from .artifacts import quantization_message
 from .plan import CellSpec
+from .protocol import Message
 from .subjects import Subject
 
-__all__ = ["write_reproducer"]
+__all__ = ["quantization_beside", "write_reproducer"]
+
+# In the cache the float model and the quantized one have the same name; beside each other they cannot.
+_FLOAT_MODEL, _CALIBRATION = "float_model.onnx", "calibration.npz"
 
 _SCRIPT = '''\
 """Reproduces, with one backend alone, what went wrong in the cell
@@ -51,15 +57,28 @@ if __name__ == "__main__":
 '''
 
 
+def quantization_beside(build: VariantBuild) -> Message | None:
+    """What a backend with a quantizer of its own is told for its script: the files that `write_reproducer` places."""
+    message = quantization_message(build)
+    if message is None:
+        return None
+    return {**message, "float_model": _FLOAT_MODEL, "calibration": _CALIBRATION if build.calibration else None}
+
+
 def write_reproducer(cell: CellSpec, error: CellError, subject: Subject, source: str, folder: Path) -> Path:
     """Write script, model, inputs and reference outputs to a new folder below *folder*; return the script's path.
 
-    *source* defines `build(model, threads)`, as the backend's `reproducer` gives it.
+    *source* defines `build(model, threads)`, as the backend's `reproducer` gives it for `quantization_beside`. What a
+    runtime quantizes by itself, and the images that it calibrates on, are placed beside a quantized model.
     """
     home = folder / _folder_name(cell.key)
     home.mkdir(parents=True, exist_ok=True)
     _place(subject.exported.path, home / "model.onnx")
     _place(subject.io, home / "io.npz")
+    if subject.build.float_model is not None:
+        _place(subject.build.float_model.path, home / _FLOAT_MODEL)
+    if subject.build.calibration is not None:
+        _place(subject.build.calibration.path, home / _CALIBRATION)
     text = _SCRIPT.format(
         key=_inert(cell.key),
         status=error.status,

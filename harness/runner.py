@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..models.errors import CellError, MismatchError
@@ -16,7 +16,7 @@ from ..models.export import export
 from ..models.variant_build import VariantRequest
 from ..reports.results import Cell, Control
 from .advisers import Advisers, BackendFacts, interpreter_of
-from .artifacts import Artifact, CompileRoom, compile_cells, quantization_message
+from .artifacts import Artifact, CompileRoom, compile_cells
 from .blame import blame_mismatch
 from .cores import choose_cores
 from .group import Group, GroupPlan, Seat
@@ -27,7 +27,7 @@ from .pool import run_jobs
 from .process import Worker, WorkerSettings
 from .progress import Listener
 from .record import failed_cell
-from .reproduce import write_reproducer
+from .reproduce import quantization_beside, write_reproducer
 from .store import Store
 from .subjects import Subject, prepare_subject, resolve_models, variant_request
 from .suite import Suite
@@ -60,6 +60,8 @@ class Runner:
     subjects: dict[SubjectKey, Subject | CellError] = field(default_factory=dict)
     artifacts: dict[str, Artifact | CellError] = field(default_factory=dict)
     _mismatched_baselines: set[str] = field(default_factory=set)
+    _measured: set[str] = field(default_factory=set)
+    """Keys of the cells that have a figure."""
 
     def prepare(self, cells: Sequence[CellSpec], advisers: Advisers) -> None:
         """Export every model and compile every artifact that *cells* need. Raises UserError for an unusable model."""
@@ -103,10 +105,11 @@ class Runner:
         """Measure the cells group by group; those that cannot be loaded become failed cells at once."""
         for group in group_cells(cells):
             seats = [seat for cell in group if (seat := self._seat(cell)) is not None]
-            part = 1
+            part, anchor = 1, _anchor_of(seats)
             while seats:
                 name = group[0].group if part == 1 else f"{group[0].group}#{part}"
-                seats = list(self._measure_group(name, group[0].threads, seats))
+                again = [anchor] if anchor and part > 1 and anchor.prepared.cell.key in self._measured else []
+                seats = list(self._measure_group(name, group[0].threads, [*again, *seats]))
                 part += 1
 
     def _measure_group(self, name: str, threads: int, seats: Sequence[Seat]) -> Sequence[Seat]:
@@ -174,6 +177,8 @@ class Runner:
     def _finished(self, cell: Cell, error: CellError | None) -> None:
         if error is not None:
             cell = self._explained(cell, error)
+        else:
+            self._measured.add(cell.key)
         self.store.add_cell(self.run_id, cell)
         self.listener.step(f"done {cell.variant} {cell.backend} t{cell.threads}")
         if error is not None:
@@ -222,7 +227,7 @@ class Runner:
                         "device": cell.device,
                         "threads": cell.threads,
                         "options": dict(cell.options),
-                        "quantization": quantization_message(subject.build),
+                        "quantization": quantization_beside(subject.build),
                     },
                     limit_s=self.suite.measure.call_limit_s,
                 )["source"]
@@ -248,3 +253,9 @@ class Runner:
 
     def _subject_of(self, cell: CellSpec) -> Subject | CellError:
         return self.subjects[(cell.model, cell.variant, cell.batch)]
+
+
+def _anchor_of(seats: Sequence[Seat]) -> Seat | None:
+    """The baseline that speed-ups of all cells in a group refer to, to be measured again beside those left over."""
+    found = (seat for seat in seats if seat.baseline and seat.prepared.cell.variant == "fp32")
+    return next((replace(seat, anchor=True) for seat in found), None)

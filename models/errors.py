@@ -9,6 +9,7 @@ BakeoffError
 │   └── NotInstalledError    a backend whose packages are missing
 └── CellError                one cell cannot be measured; the rest of the run goes on
     ├── UnsupportedError     the backend lacks an operator, device or option
+    │   └── OptionError      ... an option, or its value: no cell of the run could be measured with it
     ├── StageError           export, import, conversion, compilation or loading failed
     ├── MismatchError        the outputs differ from the reference
     └── WorkerError          the worker process crashed, hung, or was killed
@@ -27,6 +28,7 @@ __all__ = [
     "MismatchError",
     "ModelFileError",
     "NotInstalledError",
+    "OptionError",
     "StageError",
     "SuiteError",
     "UnknownNameError",
@@ -103,6 +105,10 @@ class UnsupportedError(CellError):
     """The backend says beforehand that it cannot run this: an operator, a device or an option it lacks."""
 
     status = "unsupported"
+
+
+class OptionError(UnsupportedError):
+    """The backend has no such option, or none with this value: the suite is wrong, not the cell."""
 
 
 class StageError(CellError):

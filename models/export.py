@@ -150,6 +150,7 @@ def _pruning_key(request: ModelRequest) -> dict[str, Any] | None:
     return {
         "steps": list(request.pruning),
         "training": hash_file(request.training) if request.training else None,
+        "settling": hash_file(request.settling) if request.settling else None,
         "torch-pruning": _version("torch-pruning"),
         "code": {path.name: hash_file(path) for path in code},
     }

@@ -11,7 +11,8 @@ __all__ = ["recogniser_file"]
 
 _PACKAGE = "rapidocr_onnxruntime"
 _FILE = "ch_PP-OCRv4_rec_infer.onnx"
-_INSTALL = "python -m pip install --no-deps rapidocr-onnxruntime==1.4.4"
+# It says Python < 3.13, which holds for its code; only a file of it is read.
+_INSTALL = "python -m pip install --no-deps --ignore-requires-python rapidocr-onnxruntime==1.4.4"
 
 
 def recogniser_file(model: str) -> Path:

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from .digits.nets import build_net
-from .errors import UnknownNameError, UserError
+from .errors import UserError
 from .spec import InputSpec, ModelSpec, ResizeRule
 
 __all__ = ["build_module", "input_spec"]
@@ -18,8 +18,8 @@ __all__ = ["build_module", "input_spec"]
 def build_module(spec: ModelSpec) -> Any:
     """A fresh `torch.nn.Module` in evaluation mode; a user's module as its function built it.
 
-    Raises `UnknownNameError` for a name that timm does not have, `UserError` for a user's function that cannot be
-    imported, fails, or returns something else.
+    Raises `UserError` for a name that timm does not have, and for a user's function that cannot be imported, fails, or
+    returns something else.
     """
     builders = {
         "torchvision": _torchvision,
@@ -64,9 +64,10 @@ def _timm(name: str) -> Any:
 
     base = name.split(".", maxsplit=1)[0]
     if not timm.is_model(base):
-        known = timm.list_models()
-        near = difflib.get_close_matches(base, known, n=3)
-        raise UnknownNameError("model", f"timm:{name}", [f"timm:{choice}" for choice in near])
+        near = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.0)
+        raise UserError(
+            f"no such model: 'timm:{name}'; the nearest names in timm are {', '.join(f'timm:{word}' for word in near)}"
+        )
     return timm.create_model(name, pretrained=False)
 
 

@@ -106,6 +106,9 @@ class ModelRequest:
     training: Path | None = None
     """.npz with `images` (N, C, H, W) float32 as the model takes them and `labels` (N,) int64, to fine-tune on after
     pruning; None: no fine-tuning."""
+    settling: Path | None = None
+    """.npz with `images` alike, to take the statistics of batch norms from after pruning without fine-tuning; None:
+    they keep those of the whole model."""
     simplify: bool = True
     """False: the exporter's own graph is kept, without clean-up."""
 

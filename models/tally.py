@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ class Tally:
     noise: float = 0.0
     worst: float = 0.0
     """Largest absolute difference."""
+    compared: int = 0
+    """Elements that are finite on both sides."""
     broken: int = 0
     """NaN and infinite elements where the reference is finite."""
     same_class: int = 0
@@ -60,11 +62,25 @@ class Tally:
         self.product += float(left @ right)
         self.noise += float(difference @ difference)
         self.worst = max(self.worst, float(np.abs(difference).max(initial=0.0)))
+        self.compared += left.size
+
+    def merge(self, other: Tally) -> None:
+        """Take in what *other* has summed up."""
+        for part in fields(self):
+            ours, theirs = getattr(self, part.name), getattr(other, part.name)
+            setattr(self, part.name, max(ours, theirs) if part.name == "worst" else ours + theirs)
 
     @property
     def snr_db(self) -> float | None:
         """Signal-to-noise ratio; None where nothing differs."""
         return decibel(self.signal, self.noise)
+
+    @property
+    def noise_ratio(self) -> float:
+        """Noise over signal, endless where a value is not finite."""
+        if self.broken:
+            return math.inf
+        return self.noise / self.signal if self.signal else float(self.noise > 0.0)
 
     @property
     def cosine(self) -> float:

@@ -106,6 +106,7 @@ def _prune(module: Any, probe: Sequence[Array], request: ModelRequest) -> tuple[
         parse_variant("+".join(request.pruning)).pruning,
         [torch.from_numpy(array) for array in probe],
         training=request.training,
+        settling=request.settling,
         seed=request.seed,
         random=request.weights == "random",
     )
@@ -136,6 +137,8 @@ def _to_onnx(module: Any, probe: Sequence[Array], inputs: list[str], outputs: in
 
     names = ["output"] if outputs == 1 else [f"output_{index}" for index in range(outputs)]
     try:
+        # Its own optimizer stays on, for raw variants too: without it graphs hold CastLike and sequences, which TVM's
+        # importer and ours do not take.
         program = torch.onnx.export(
             module,
             tuple(torch.from_numpy(array) for array in probe),

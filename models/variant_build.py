@@ -17,6 +17,7 @@ from .zoo import resolve
 
 __all__ = [
     "FILES",
+    "SETTLING_IMAGES",
     "TRAINING_IMAGES",
     "VariantBuild",
     "VariantRequest",
@@ -34,6 +35,9 @@ FILES = ("onnx", "rapidocr")
 
 TRAINING_IMAGES = 4096
 """Most images to fine-tune on."""
+
+SETTLING_IMAGES = 256
+"""Most images to take the statistics of a pruned model's batch norms from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +100,8 @@ def build_variant(request: VariantRequest, cache: Path) -> VariantBuild:
     base, own = module_requests(request)
     fp32 = export(base, cache)
     if own.pruning:
-        own = replace(own, training=_training(request, own, fp32, cache))
+        training = _training(request, own, fp32, cache)
+        own = replace(own, training=training, settling=_settling(request, own, fp32, training, cache))
     current = fp32 if own == base else export(own, cache)
     steps = request.recipe.graph
     if own.spec.source in FILES:
@@ -158,6 +163,16 @@ def _training(request: VariantRequest, own: ModelRequest, fp32: ExportedModel, c
     if request.data is None or request.random or not trainable(request.data):
         return None
     return _images(request, own, fp32, split="training", count=TRAINING_IMAGES, cache=cache).path
+
+
+def _settling(
+    request: VariantRequest, own: ModelRequest, fp32: ExportedModel, training: Path | None, cache: Path
+) -> Path | None:
+    """What batch norms are settled on where a pruning step is not fine-tuned; random images would mislead them."""
+    tuned = training is not None and all(step.parameters.get("ft") != "0" for step in request.recipe.pruning)
+    if tuned or request.data is None or request.random:
+        return None
+    return _images(request, own, fp32, split="calibration", count=SETTLING_IMAGES, cache=cache).path
 
 
 def _input_of(model: ExportedModel) -> InputSpec:

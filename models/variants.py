@@ -23,7 +23,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "i
 
 CATALOGUE: Mapping[str, str] = {
     "fp32": "the model as exported and cleaned up, 32-bit floating point throughout",
-    "raw": "the exporter's own graph, without clean-up; comes first",
+    "raw": "as torch's exporter, which folds and fuses by itself, or your file has it: no onnxslim; comes first",
     "slim": "graph clean-up by onnxslim; every export has it but raw, so raw+slim against raw shows what it brings",
     "light": "the zoo's lighter alternative in the model's place; comes first",
     "channelNN": "structured pruning: NN percent of the channels cut out, smallest magnitude first; shapes change",

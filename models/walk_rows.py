@@ -6,17 +6,10 @@ from .tally import Tally
 from .walk import LayerError, OutputError
 from .walk_sites import Site
 
-__all__ = ["layer_row", "noise_of", "output_row"]
+__all__ = ["layer_row", "output_row"]
 
 _CLEAR = 0.25
 """Part of a layer's noise from which on its weights, or the rounding of its output, count among the causes."""
-
-
-def noise_of(tally: Tally) -> float:
-    """Noise over signal, endless where a value is not finite."""
-    if tally.broken:
-        return float("inf")
-    return tally.noise / tally.signal if tally.signal else float(tally.noise > 0.0)
 
 
 def layer_row(site: Site, far: Tally, near: Tally, raw: Tally) -> LayerError:
@@ -45,7 +38,7 @@ def _keep(site: Site, near: Tally, raw: Tally) -> tuple[str, ...]:
         return ()
     if site.ours == site.ours_raw or not site.readers:
         return own
-    weights = min(1.0, noise_of(raw) / noise_of(near)) if noise_of(near) else 1.0
+    weights = min(1.0, raw.noise_ratio / near.noise_ratio) if near.noise_ratio else 1.0
     kept = [*(own if weights >= _CLEAR else ()), *(site.readers if 1.0 - weights >= _CLEAR else ())]
     return tuple(dict.fromkeys(kept))
 

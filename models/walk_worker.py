@@ -21,7 +21,7 @@ from .walk_align import HEAVY, Alignment, align
 from .walk_bfloat import widen
 from .walk_graph import Net, kind, read_net
 from .walk_measure import Array, Bench, slices
-from .walk_rows import layer_row, noise_of, output_row
+from .walk_rows import layer_row, output_row
 from .walk_sites import Site, find_sites
 
 __all__ = ["work"]
@@ -158,7 +158,7 @@ def _costs(
                 answer = patched.ask({**feed, **still, **delta})
                 for tally, left, right in zip(costs[site.value], outputs, names, strict=True):
                     tally.add(answer[left], theirs[right])
-    noise = {value: max(noise_of(tally) for tally in tallies) for value, tallies in costs.items()}
+    noise = {value: max(tally.noise_ratio for tally in tallies) for value, tallies in costs.items()}
     return {value: share for value, share in noise.items() if share < float("inf")}
 
 

@@ -31,8 +31,8 @@ def decode_request(data: Mapping[str, Any]) -> ModelRequest:
     spec = dict(data["spec"])
     spec["input"] = decode_input(spec["input"])
     shapes = tuple((name, tuple(shape)) for name, shape in data["shapes"])
-    training = Path(data["training"]) if data["training"] else None
-    changed = {"shapes": shapes, "pruning": tuple(data["pruning"]), "training": training}
+    files = {name: Path(data[name]) if data[name] else None for name in ("training", "settling")}
+    changed = {"shapes": shapes, "pruning": tuple(data["pruning"]), **files}
     return ModelRequest(**{**data, "spec": ModelSpec(**spec), **changed})
 
 

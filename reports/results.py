@@ -16,6 +16,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Accelerator",
     "Accuracy",
+    "BaselineFigure",
     "Cell",
     "CheckResult",
     "Control",
@@ -229,6 +230,17 @@ class Fidelity(_Record):
     """What computed the fp32 reference."""
 
 
+class BaselineFigure(_Record):
+    """The baseline as it was measured once more, in turn with cells that memory kept out of its own group."""
+
+    cell: str
+    """Key of the baseline's cell."""
+    median_ms: float
+    ci_low_ms: float
+    ci_high_ms: float
+    ci_confidence: float
+
+
 class Cell(_Record):
     """One cell: what was asked, what came of it, and how it was measured."""
 
@@ -299,6 +311,8 @@ class Cell(_Record):
     notes: tuple[str, ...] = ()
     group: str | None = None
     """Cells of one group were alive together and measured in turn."""
+    baseline: BaselineFigure | None = None
+    """What the baseline took in this group, where its own cell belongs to an earlier part of it."""
     sitting: int = 0
     """Counts the resumptions of a run: cells of different sittings were not interleaved with each other."""
     finished_at: datetime | None = None

@@ -45,7 +45,8 @@ def baseline_of(cell: Cell, others: Iterable[Cell]) -> Cell | None:
     """The eager cell that *cell* is compared with, among *others* of the same model and setting.
 
     It is that of the model's fp32 variant on the same device; where that has no figure, that of the cell's own
-    variant. Of several, the one without options.
+    variant. Of several, the one without options. Its figures are those of the cell's own group where it was measured
+    there once more.
     """
     eager = [
         other for other in others if other.backend == BASELINE and other.device == cell.device and has_figure(other)
@@ -53,8 +54,17 @@ def baseline_of(cell: Cell, others: Iterable[Cell]) -> Cell | None:
     for variant in (full_name(cell.model), cell.variant):
         found = [other for other in eager if other.variant == variant]
         if found:
-            return min(found, key=lambda other: (len(other.options), other.key))
+            return _beside(cell, min(found, key=lambda other: (len(other.options), other.key)))
     return None
+
+
+def _beside(cell: Cell, baseline: Cell) -> Cell:
+    """*baseline* with the figures that it had in the group of *cell*, where it was measured once more for that."""
+    again = cell.baseline
+    if again is None or again.cell != baseline.key:
+        return baseline
+    figures = again.model_dump(exclude={"cell"})
+    return baseline.model_copy(update={**figures, "group": cell.group, "sitting": cell.sitting})
 
 
 def speed_up(cell: Cell, baseline: Cell | None, floor: float) -> SpeedUp | None:

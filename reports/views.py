@@ -121,7 +121,7 @@ class RunView:
 
     run: Run
     comparisons: tuple[Comparison, ...]
-    """Variants in the order of the run, settings from few to many threads."""
+    """Variants in the order of the suite, settings from few to many threads."""
     backends: tuple[str, ...]
     has_baseline: bool
     """Whether any speed-up can be given."""
@@ -157,7 +157,7 @@ class RunView:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """All variants in the order of the run."""
+        """All variants in the order of the suite."""
         return tuple(dict.fromkeys(comparison.variant for comparison in self.comparisons))
 
     def of_variant(self, variant: str) -> tuple[Comparison, ...]:
@@ -277,6 +277,25 @@ def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
     return [settings[setting] for settings in variants.values() for setting in sorted(settings)]
 
 
+def _in_order(run: Run) -> list[Cell]:
+    """The cells of *run* as its suite lists models and variants; others follow in the order in which they ended."""
+    matrix = run.suite_config.get("matrix")
+    listed = {name: matrix.get(name) for name in ("models", "variants")} if isinstance(matrix, dict) else {}
+    ranks = {
+        name: {word: rank for rank, word in enumerate(words) if isinstance(word, str)}
+        for name, words in listed.items()
+        if isinstance(words, list | tuple)
+    }
+    models, variants = ranks.get("models", {}), ranks.get("variants", {})
+    return sorted(
+        run.cells,
+        key=lambda cell: (
+            models.get(cell.model, len(models)),
+            variants.get(steps_of(cell.variant), len(variants)),
+        ),
+    )
+
+
 def run_view(run: Run) -> RunView:
     """All that the outputs show of *run*."""
     shared = _Shared(
@@ -285,9 +304,10 @@ def run_view(run: Run) -> RunView:
         random=frozenset(facts.variant for facts in run.models if facts.weights == "random"),
     )
     pools: dict[tuple[str, Setting], list[Cell]] = {}
-    for cell in run.cells:
+    ordered = _in_order(run)
+    for cell in ordered:
         pools.setdefault((cell.model, _setting(cell)), []).append(cell)
-    grouped = _grouped(run.cells)
+    grouped = _grouped(ordered)
     comparisons = tuple(_comparison(cells, pools[cells[0].model, _setting(cells[0])], shared) for cells in grouped)
     return RunView(
         run=run,

@@ -85,6 +85,7 @@ class TvmBackend:
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
         """Versions, ISA and the digest of the pipeline's text. The number of threads is set at load."""
+        read_options("tvm", request.options, {})
         digest = hashlib.sha256(_source().encode()).hexdigest()
         code = code_digest("tvm/adapter.py", "precision.py")
         return {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": digest, "code": code}

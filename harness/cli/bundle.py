@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from ...reports.results import Run
 
-__all__ = ["bundle", "import_"]
+__all__ = ["bundle", "carried_files", "import_"]
 
 
 @click.command()
@@ -32,12 +32,8 @@ def bundle(run_id: str, out: Path | None, store_url: str | None) -> None:
     # The paths in an imported run are somebody else's words: only what lies where our own scripts lie is taken.
     home = (data_folder() / "reproducers" / found.id).resolve()
     named = [Path(cell.reproducer).resolve() for cell in found.cells if cell.reproducer]
-    scripts = {
-        f"{_name(path.parent)}/{path.name}": path
-        for script in named
-        if script.is_relative_to(home) and script.parent.is_dir()
-        for path in sorted(script.parent.iterdir())
-    }
+    folders = [script.parent for script in named if script.is_relative_to(home) and script.parent.is_dir()]
+    scripts = {f"{_name(path.parent)}/{path.name}": path for path in carried_files(folders)}
     target = out or Path(f"{found.id}.bakeoff.zip")
     export_bundle(found, target, scripts)
     click.echo(f"wrote {target}")
@@ -61,6 +57,21 @@ def import_(file: Path, store_url: str | None) -> None:
     taken = store.import_run(found)
     words = "imported run" if taken else "already there: run"
     click.echo(f"{words} {found.id} of {found.target.name} ({len(found.cells)} cells)")
+
+
+def carried_files(folders: Iterable[Path]) -> Iterator[Path]:
+    """The files of *folders*; those of a folder that a bundle has no room for stay where they are, and that is said."""
+    from ..store.bundle import MAX_FILE_BYTES, MAX_SCRIPT_BYTES
+
+    room = MAX_SCRIPT_BYTES
+    for folder in folders:
+        sizes = {path: path.stat().st_size for path in sorted(folder.iterdir())}
+        taken = sum(sizes.values())
+        if taken > room or max(sizes.values(), default=0) > MAX_FILE_BYTES:
+            click.echo(f"left out, too large for a bundle ({taken / 2**20:.0f} MB): {folder}", err=True)
+            continue
+        room -= taken
+        yield from sizes
 
 
 def _name(folder: Path) -> str:

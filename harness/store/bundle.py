@@ -32,6 +32,8 @@ MAX_MANIFEST_BYTES = 2 * 2**20
 MAX_RUN_BYTES = 256 * 2**20
 MAX_FILE_BYTES = 64 * 2**20
 MAX_TOTAL_BYTES = 512 * 2**20
+MAX_SCRIPT_BYTES = MAX_TOTAL_BYTES - MAX_RUN_BYTES - MAX_MANIFEST_BYTES
+"""What is left for scripts and their models beside the largest run."""
 MAX_CELLS = 100_000
 
 _MANIFEST, _RUN, _FILES = "manifest.json", "run.json", "files/"

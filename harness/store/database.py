@@ -22,7 +22,7 @@ from ...models.errors import UserError
 from ..folders import data_folder
 from .migrations import HEAD, VERSION_TABLE
 
-__all__ = ["VARIABLE", "migrate", "open_engine", "reading", "store_url", "writing"]
+__all__ = ["BUSY_TIMEOUT_S", "VARIABLE", "migrate", "open_engine", "reading", "store_url", "writing"]
 
 VARIABLE = "BAKEOFF_STORE"
 BUSY_TIMEOUT_S = 30
@@ -30,6 +30,7 @@ _BUSY_PAUSE_S = 0.02
 _MIGRATION_LOCK = 0x62616B65
 """PostgreSQL's advisory lock that only one upgrading process holds; any fixed number."""
 _WRITES = "bakeoff_writes"
+_SQLITE_HEADER = b"SQLite format 3\x00"
 
 _SQLITE_WORDS = {
     "SQLITE_NOTADB": "is not a SQLite database; move the file away or name another store with " + VARIABLE,
@@ -62,7 +63,8 @@ def store_url(place: str | None) -> URL:
 def open_engine(url: URL) -> Engine:
     """An engine that opens a connection for each use and closes it again, so that none is held while measuring.
 
-    Raises UserError for an unknown or missing driver, or if the folder of an SQLite file cannot be made.
+    Raises UserError for an unknown or missing driver, if the folder of an SQLite file cannot be made, and for a
+    file that is something else.
     """
     try:
         engine = create_engine(url, poolclass=NullPool)
@@ -70,6 +72,7 @@ def open_engine(url: URL) -> Engine:
         raise UserError(f"{_shown(url)}: no database driver for this URL ({error}); install it with pip") from error
     if engine.dialect.name == "sqlite":
         _make_folder(url)
+        _refuse_other_file(url)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -171,6 +174,20 @@ def _make_folder(url: URL) -> None:
         raise UserError(
             f"{folder}: cannot make the store's folder ({error.strerror}); name another store with {VARIABLE}"
         ) from error
+
+
+def _refuse_other_file(url: URL) -> None:
+    """SQLite says so itself only of files of 512 bytes and more; smaller ones count as empty and are written over."""
+    place = Path(str(url.database))
+    if not place.is_file():
+        return
+    try:
+        with place.open("rb") as file:
+            start = file.read(len(_SQLITE_HEADER))
+    except OSError as error:
+        raise UserError(f"{place}: {_SQLITE_WORDS['SQLITE_CANTOPEN']} ({error.strerror})") from error
+    if start and start != _SQLITE_HEADER:
+        raise UserError(f"{place}: {_SQLITE_WORDS['SQLITE_NOTADB']}")
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

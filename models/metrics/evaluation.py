@@ -21,7 +21,7 @@ from .scores import Score, classify
 from .segmentation import segmentation_statistic
 from .text import exact_match
 
-__all__ = ["Evaluation", "check_task", "evaluate"]
+__all__ = ["Evaluation", "Judged", "check_task", "evaluate", "judge"]
 
 Array = NDArray[np.generic]
 Outputs = Sequence[Sequence[Array]]
@@ -58,13 +58,15 @@ def evaluate(
     *,
     names: Sequence[str] = (),
     random_weights: bool = False,
+    judged: Judged | None = None,
 ) -> Evaluation:
     """Judge *outputs*, those of the first images of *data*: for each image one array for each output of the graph, in
     its order and with a first dimension of 1. *reference* is the same of the model's fp32 graph.
 
     Conventions, by the task of *data*: classification: the first output is (1, classes); segmentation: the first is
     (1, classes, h, w); text-recognition: the first is (1, steps, characters); detection: see `detection.read_boxes`,
-    which *names* (of the outputs) helps. With *random_weights* there is no score, whatever the outputs say.
+    which *names* (of the outputs) helps. With *random_weights* there is no score, whatever the outputs say. *judged* is
+    what `judge` made of *reference* for just as many images, where that is known already.
 
     Raises `UserError` for data of another task, `StageError` (stage "evaluate") for outputs that are not finite or
     not of the shape that the task has, and for answers outside of the model's classes.
@@ -77,8 +79,9 @@ def evaluate(
     close, notes = _fidelity(task, outputs, data, reference)
     if random_weights:
         return Evaluation(score=None, fidelity=close, notes=(*notes, "random weights: there is no accuracy"))
-    judged = None if reference is None else _judge(reference, data, names)
-    ours = _judge(outputs, data, names)
+    if judged is None and reference is not None:
+        judged = judge(reference, data, names)
+    ours = judge(outputs, data, names)
     if ours is None:
         return Evaluation(score=None, fidelity=close, notes=notes)
     comparison = _compare(ours, judged, len(outputs)) if judged is not None else None
@@ -92,21 +95,26 @@ def evaluate(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Judged:
+class Judged:
+    """A score, with what pairs it with another one."""
+
     score: Score
     statistic: Statistic | None = None
 
 
-def _judge(outputs: Outputs, data: PreparedData, names: Sequence[str]) -> _Judged | None:
-    """None where *data* has no answers."""
+def judge(outputs: Outputs, data: PreparedData, names: Sequence[str] = ()) -> Judged | None:
+    """The score of *outputs* by themselves (see `evaluate`); None where *data* has no answers.
+
+    Raises `StageError` as `evaluate` does.
+    """
     count = len(outputs)
     if data.labelled:
         labels = _array(data, "labels")[:count].astype(np.int64)
-        return _Judged(score=classify(_stacked(outputs), labels, classes=data.classes))
+        return Judged(score=classify(_stacked(outputs), labels, classes=data.classes))
     if data.task == "text-recognition" and data.annotations is not None:
         known = _annotations(data)
         firsts = [row[0] for row in outputs]
-        return _Judged(score=exact_match(firsts, known["texts"][:count], known["characters"]))
+        return Judged(score=exact_match(firsts, known["texts"][:count], known["characters"]))
     if data.task == "segmentation":
         masks = _array(data, "masks")[:count].astype(np.uint8)
         statistic = segmentation_statistic([row[0] for row in outputs], masks)
@@ -117,14 +125,14 @@ def _judge(outputs: Outputs, data: PreparedData, names: Sequence[str]) -> _Judge
     return None
 
 
-def _bootstrapped(metric: str, statistic: Statistic, count: int) -> _Judged:
+def _bootstrapped(metric: str, statistic: Statistic, count: int) -> Judged:
     score = bootstrap_score(metric, statistic, count, resamples=_RESAMPLES[metric])
     if not np.isfinite(score.value):
         raise StageError(f"{metric} is not defined on these {count} images: nothing to judge", stage="evaluate")
-    return _Judged(score=score, statistic=statistic)
+    return Judged(score=score, statistic=statistic)
 
 
-def _compare(ours: _Judged, theirs: _Judged, count: int) -> Paired | None:
+def _compare(ours: Judged, theirs: Judged, count: int) -> Paired | None:
     if ours.score.correct is not None and theirs.score.correct is not None:
         return paired(ours.score.correct, theirs.score.correct)
     if ours.statistic is not None and theirs.statistic is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StageError
-from ..tally import decibel
+from ..tally import Tally
 from .scores import wilson
 
 __all__ = ["FidelityResult", "fidelity"]
@@ -45,21 +44,21 @@ def fidelity(
     """
     if len(outputs) != len(reference) or not outputs:
         raise StageError(f"{len(outputs)} outputs for {len(reference)} of the reference", stage="evaluate")
+    total, firsts = Tally(), Tally()
     cosines: list[float] = []
-    signal = noise = worst = 0.0
     for ours, theirs in zip(outputs, reference, strict=True):
-        for left, right in _pairs(ours, theirs):
-            difference = left - right
-            signal, noise = signal + float(right @ right), noise + float(difference @ difference)
-            worst = max(worst, float(np.abs(difference).max(initial=0.0)))
-            if right.size:
-                cosines.append(_cosine(left, right))
-    agree = _agreement(outputs, reference) if classifier else None
+        parts = _tallies(ours, theirs)
+        cosines += [part.cosine for part in parts if part.compared]
+        for part in parts:
+            total.merge(part)
+        for first in parts[:1]:
+            firsts.merge(first)
+    agree = firsts.same_class if classifier and firsts.classified == len(outputs) else None
     low, high = wilson(agree, len(outputs)) if agree is not None else (None, None)
     return FidelityResult(
         cosine=float(np.mean(cosines)) if cosines else None,
-        snr_db=decibel(signal, noise),
-        max_abs_error=worst,
+        snr_db=total.snr_db,
+        max_abs_error=total.worst,
         n=len(outputs),
         top1_agreement=agree / len(outputs) if agree is not None else None,
         top1_low=low,
@@ -67,32 +66,16 @@ def fidelity(
     )
 
 
-def _pairs(ours: Sequence[Array], theirs: Sequence[Array]) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def _tallies(ours: Sequence[Array], theirs: Sequence[Array]) -> list[Tally]:
+    """One for each output of one image."""
     shapes = [array.shape for array in ours], [array.shape for array in theirs]
     if shapes[0] != shapes[1]:
         raise StageError(f"outputs of shapes {shapes[0]}, those of the reference {shapes[1]}", stage="evaluate")
     made = []
     for left, right in zip(ours, theirs, strict=True):
-        wide, against = left.astype(np.float64).ravel(), right.astype(np.float64).ravel()
-        usable = np.isfinite(against)
-        wide, against = wide[usable], against[usable]
-        if not np.isfinite(wide).all():
+        tally = Tally()
+        tally.add(left, right)
+        if tally.broken:
             raise StageError("outputs hold NaN or infinite values where the reference has none", stage="evaluate")
-        made.append((wide, against))
+        made.append(tally)
     return made
-
-
-def _cosine(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    """1 where both are zero, 0 where one is."""
-    length = math.sqrt(float(left @ left) * float(right @ right))
-    if length == 0.0:
-        return 1.0 if not left.any() and not right.any() else 0.0
-    return max(-1.0, min(1.0, float(left @ right) / length))
-
-
-def _agreement(outputs: Sequence[Sequence[Array]], reference: Sequence[Sequence[Array]]) -> int | None:
-    if any(len(row) == 0 or row[0].ndim != 2 or row[0].shape[1] < 2 for row in outputs):
-        return None
-    return sum(
-        int(ours[0][0].argmax() == theirs[0][0].argmax()) for ours, theirs in zip(outputs, reference, strict=True)
-    )

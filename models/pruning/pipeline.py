@@ -14,6 +14,7 @@ from ..variants import Step
 from ..weights import state_hash
 from .counts import Counts, count, facts, weights_of
 from .masked import apply_masks, make_masks
+from .settling import has_statistics, settle
 from .structured import cut_channels, output_shapes
 from .tuning import Lesson, read_lesson, tune
 
@@ -24,18 +25,33 @@ _FAR = 0.05
 
 
 def prune(
-    module: Any, steps: Sequence[Step], inputs: Sequence[Any], *, training: Path | None, seed: int, random: bool
+    module: Any,
+    steps: Sequence[Step],
+    inputs: Sequence[Any],
+    *,
+    training: Path | None,
+    settling: Path | None = None,
+    seed: int,
+    random: bool,
 ) -> tuple[Any, tuple[StepRecord, ...]]:
     """*module* after the pruning *steps*, in evaluation mode, and a record of each; *module* itself is not changed.
 
     *inputs* are torch tensors that the module can be run on. After each step the module is fine-tuned on the labelled
     images of the .npz *training*, unless there is none, the step says `ft=0`, or the weights are *random*; the module
-    as it came in is the teacher. Weights that a step masks stay zero from then on. The caller has set one thread,
-    without which no two results are the same.
+    as it came in is the teacher. Weights that a step masks stay zero from then on. Where a step is not followed by
+    fine-tuning, batch norms take their statistics from the images of the .npz *settling*, unless weights are *random*.
+    The caller has set one thread, without which no two results are the same.
 
-    Raises `UnsupportedError` where a step does not apply, `UserError` where the training images do not fit.
+    Raises `UnsupportedError` where a step does not apply, `UserError` where the images do not fit.
     """
-    school = _School(module=module, inputs=inputs, training=None if random else training, seed=seed)
+    school = _School(
+        module=module,
+        inputs=inputs,
+        training=None if random else training,
+        settling=None if random else settling,
+        seed=seed,
+        random=random,
+    )
     masked: frozenset[str] = frozenset()
     records = []
     for step in steps:
@@ -74,21 +90,24 @@ class _Change:
 
 @dataclass(frozen=True, kw_only=True)
 class _School:
-    """Fine-tunes modules on the training images, with the module as it was before any step as their teacher."""
+    """Fine-tunes modules on the training images, with the module as it was before any step as their teacher, or takes
+    the statistics of their batch norms anew."""
 
     module: Any
     inputs: Sequence[Any]
     training: Path | None
+    settling: Path | None
     seed: int
+    random: bool
     _read: list[Lesson] = field(default_factory=list)
 
     def teach(self, module: Any, step: Step, masked: frozenset[str], macs: int) -> tuple[Mapping[str, str], list[str]]:
         """Fine-tune *module* in place; say how, and if not, why not."""
         asked = step.parameters.get("ft")
         if asked == "0":
-            return {"fine-tuning": "none"}, []
+            return self._settle(module, [])
         if self.training is None:
-            return {"fine-tuning": "none"}, ["not fine-tuned: there are no labelled training images for these weights"]
+            return self._settle(module, ["not fine-tuned: there are no labelled training images for these weights"])
         weights = weights_of(module)
         settings = tune(
             module,
@@ -100,6 +119,16 @@ class _School:
             seed=self.seed,
         )
         return {f"fine-tuning {name}": value for name, value in settings.items()}, []
+
+    def _settle(self, module: Any, notes: list[str]) -> tuple[Mapping[str, str], list[str]]:
+        done = {"fine-tuning": "none"}
+        if self.random or not has_statistics(module):
+            return done, notes  # what random weights answer means nothing anyway
+        count = None if self.settling is None else settle(module, self.settling, tuple(self.inputs[0].shape))
+        if count is None:
+            stale = "batch norms keep the statistics of the whole model: too few images to take others from"
+            return {**done, "batch norms": "as they were"}, [*notes, stale]
+        return {**done, "batch norms": f"statistics taken anew from {count} images, without labels"}, notes
 
     def _lesson(self, path: Path) -> Lesson:
         if not self._read:

@@ -223,6 +223,7 @@ BAD = {
     "unknown backend": (("run", "--backend", "onnxruntim"), "no such backend: 'onnxruntim'"),
     "unknown variant": (("run", "--variant", "int3"), "--variant"),
     "unknown scenario": (("run", "--scenario", "bursty"), "--scenario"),
+    "device that nobody has": (("run", "--device", "npu9"), "device 'npu9': no chosen backend"),
     "missing model file": (("run", "--model", "nowhere.onnx"), "nowhere.onnx"),
     "empty model file": (("run", "--model", "empty.onnx"), "empty.onnx"),
     "not a model": (("run", "--model", "text.onnx"), "text.onnx"),

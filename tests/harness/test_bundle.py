@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bakeoff.harness.cli.bundle import carried_files
 from bakeoff.harness.store import Store, bundle, export_bundle, extract_files, import_bundle
 from bakeoff.models.errors import UserError
 from bakeoff.reports.results import CheckResult, Run
@@ -36,6 +37,32 @@ def path(run: Run, tmp_path: Path) -> Path:
     script.write_text("print('reproduced')\n")
     export_bundle(run, tmp_path / "run.zip", {"reproducers/b.py": script})
     return tmp_path / "run.zip"
+
+
+def test_places_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
+    """The reason is that of the path that was given, not of a folder or file that nobody asked for."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file: Not a directory; the bundle .*/file/x\.zip was not written"):
+        export_bundle(run, tmp_path / "file" / "x.zip")
+    with pytest.raises(UserError, match=r"^/proc: No such file or directory; the bundle /proc/x\.zip was not written"):
+        export_bundle(run, Path("/proc/x.zip"))
+
+
+def test_scripts_that_no_bundle_would_be_read_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script with a model larger than `import` takes is left out whole, and named; the others are carried."""
+    for name, size in (("a", 60), ("b", 101), ("c", 60), ("d", 40)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.onnx").write_bytes(bytes(size))
+    monkeypatch.setattr(bundle, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(bundle, "MAX_SCRIPT_BYTES", 110)
+
+    carried = list(carried_files([tmp_path / name for name in "abcd"]))
+
+    assert ["a", "d"] == [path.parent.name for path in carried]
+    said = capsys.readouterr().err.splitlines()
+    assert [str(tmp_path / "b"), str(tmp_path / "c")] == [line.rpartition(": ")[2] for line in said]
 
 
 def forge(path: Path, changes: dict[str, bytes | None], manifest: dict[str, Any] | None = None) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bakeoff.harness.evaluation import Evaluation, judge_outputs
 from bakeoff.models.data import PreparedData
 from bakeoff.models.errors import StageError
+from bakeoff.models.metrics import evaluation as metrics
 from bakeoff.models.reference import load_arrays
 
 LIMIT_S = 120.0
@@ -61,6 +62,24 @@ def test_accuracy_beside_the_reference_and_the_simulation(evaluation: Evaluation
     assert accuracy.vs_fp32_low < -4 / 40
     assert (36 / 40, 39 / 40) == (fidelity.top1_agreement, fidelity.top1_agreement_simulated)
     assert 40 == fidelity.n
+
+
+def test_the_reference_is_judged_once_for_all_cells(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector's mAP with its resamples takes seconds; only a cell of fewer images needs another one."""
+    judged: list[int] = []
+    judge = metrics.judge
+
+    def counted(outputs: Any, *rest: Any) -> metrics.Judged | None:
+        judged.append(len(outputs))
+        return judge(outputs, *rest)
+
+    monkeypatch.setattr(metrics, "judge", counted)
+    first = judge_outputs(evaluation, logits(wrong=5))
+    assert [COUNT] * 3 == judged  # the reference, the simulation, the cell
+    assert first == judge_outputs(evaluation, logits(wrong=5))
+    assert [COUNT] * 4 == judged
+    judge_outputs(evaluation, logits(wrong=5)[:10])
+    assert [10] * 3 == judged[4:]
 
 
 def test_a_slow_cell_is_judged_on_its_first_images(evaluation: Evaluation) -> None:

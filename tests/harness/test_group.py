@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -195,6 +196,39 @@ class TestTurns:
         assert slow.ci_low_ms is not None
         assert fast.ci_high_ms is not None
         assert fast.ci_high_ms < slow.ci_low_ms
+
+    def test_the_baseline_is_measured_again_beside_what_memory_left(self, lab: Any) -> None:
+        """In a later part it takes its turns, lends every cell its figure, and is no cell of its own."""
+        again = dataclasses.replace(seat(lab, "base", baseline=True), anchor=True)
+        seen = measure(
+            lab, [again, seat(lab, "a"), seat(lab, "b")], measure=MEASURE.model_copy(update={"min_blocks": 8})
+        )
+        assert {"a": "ok", "b": "ok"} == seen.status
+        assert ["a@fp32/numpy_reference/single-stream/t1/b1/cpu"] == [control.cell for control in seen.controls]
+        order = "".join(words.split("@")[0][-1] for words in seen.ticks if words.startswith("measure"))
+        assert order.startswith("eaab" + "baae" + "eaab" + "baae")
+        for cell in seen.cells:
+            assert cell.baseline is not None
+            assert "base@fp32/numpy_reference/single-stream/t1/b1/cpu" == cell.baseline.cell
+            assert 0.0 < cell.baseline.ci_low_ms <= cell.baseline.median_ms <= cell.baseline.ci_high_ms
+
+    def test_the_baseline_makes_room_for_the_cells(self, lab: Any) -> None:
+        """Where memory holds one worker only, every part still measures a cell of its own."""
+        again = dataclasses.replace(seat(lab, "base", baseline=True), anchor=True)
+        seats = [again, seat(lab, "a"), seat(lab, "b")]
+        seen = measure(lab, seats, watch=NoRoom)
+        assert {"a": "ok"} == seen.status
+        assert seats[2:] == list(seen.left)
+        assert [None] == [cell.baseline for cell in seen.cells]
+
+    @pytest.mark.parametrize("fault", [{"stage": "load"}, {"after": SOME_CALLS}])
+    def test_a_baseline_that_fails_the_second_time(self, lab: Any, fault: Mapping[str, str]) -> None:
+        """It costs nobody anything but the comparison."""
+        bad = dataclasses.replace(seat(lab, "base", {"fault": "segfault", **fault}, baseline=True), anchor=True)
+        endless = MEASURE.model_copy(update={"target_interval": NEVER})
+        seen = measure(lab, [bad, seat(lab, "a", time_limit_s=0.2)], measure=endless)
+        assert {"a": "ok"} == seen.status
+        assert [None] == [cell.baseline for cell in seen.cells]
 
     def test_no_room(self, lab: Any) -> None:
         """Where memory holds one worker only, the others' seats come back, and nothing is loaded that has no room."""

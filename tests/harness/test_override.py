@@ -121,6 +121,14 @@ class TestSettings:
         assert ["b"] == list(found.models)
         assert {"x": (1, 3)} == found.models["b"].shapes
 
+    def test_settings_of_a_model_that_is_nowhere(self) -> None:
+        """A misspelt name in the suite is told whatever --model says, unless that is what --model names."""
+        odd = SUITE.model_copy(update={"models": {**SUITE.models, "nobody": SUITE.models["a"]}})
+        for options in ({}, {"model": ["b"]}):
+            with pytest.raises(UserError, match=r"suite s: models\.nobody: no model of the matrix is called so"):
+                override(odd, options)
+        assert ["nobody"] == list(override(odd, {"model": ["nobody"]}).models)
+
     def test_settings_of_included_models_stay(self) -> None:
         """A model that only `include` names keeps its settings."""
         assert "random" == override(SUITE, {}).models["c"].weights

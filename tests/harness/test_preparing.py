@@ -77,6 +77,19 @@ def compiled(lab: Any, cells: list[CellSpec]) -> tuple[dict[str, Artifact | Cell
 
 @pytest.mark.slow
 class TestAdvisers:
+    def test_what_no_backend_has_is_refused_at_once(self, lab: Any) -> None:
+        """A device that none of the chosen backends has, and an option or value that a backend lacks: one line each."""
+        backends = ["numpy_reference", "onnxruntime"]
+        spinning, odd, wrong = {"intra_op_spinning": "0"}, {"nonsense": "1"}, {"intra_op_spinning": "maybe"}
+        with Advisers(backends, {}, cores=(), scratch=lab.folder) as advisers:
+            advisers.check([cell(), cell(spinning, backend="onnxruntime")])
+            for options, words in ((odd, "has no option 'nonsense'; known options"), (wrong, "'maybe' is not one of")):
+                with pytest.raises(UserError, match=rf"^backends\.onnxruntime\.options: .*{words}"):
+                    advisers.check([cell(), cell(options, backend="onnxruntime")])
+            wanted = r"^device 'npu': no chosen backend \(numpy_reference, onnxruntime\) has it here; present: cpu"
+            with pytest.raises(UserError, match=wanted):
+                advisers.check([cell(), cell(device="npu"), cell(device="npu", backend="onnxruntime")])
+
     def test_facts(self, lab: Any) -> None:
         """A backend that is there tells its version, devices and packages; one that is asked for is found."""
         with Advisers(["numpy_reference"], {}, cores=(), scratch=lab.folder) as advisers:

@@ -11,12 +11,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from bakeoff.backends import registry
-from bakeoff.backends.base import CompileRequest
+from bakeoff.backends.base import CompileRequest, Quantization
 from bakeoff.harness.plan import CellSpec
-from bakeoff.harness.reproduce import write_reproducer
+from bakeoff.harness.reproduce import quantization_beside, write_reproducer
 from bakeoff.harness.subjects import Subject
+from bakeoff.models.data import PreparedData
 from bakeoff.models.errors import CellError, MismatchError
 from bakeoff.models.spec import ExportedModel, ModelRequest
 from bakeoff.models.variant_build import VariantBuild, VariantRequest
@@ -24,6 +27,8 @@ from bakeoff.models.variants import parse_variant
 from bakeoff.models.zoo import resolve
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 SOURCE = "def build(model, threads):\n    return lambda feeds: feeds\n"
 anything = st.text(st.characters(exclude_categories=[])) | st.text('"\\{}\n\r\0 #x', max_size=12)
@@ -68,6 +73,84 @@ def test_it_runs_alone(net: Any, tmp_path: Path) -> None:
     assert "bakeoff" not in script.read_text()
 
 
+@pytest.fixture
+def quantized(net: Any, tmp_path: Path) -> Subject:
+    """A quantized variant of a convolution, its files called as in the cache; the reference is that of the float model.
+
+    Its own ONNX file gives zeros, so that it shows if a runtime with a quantizer of its own takes that one.
+    """
+    images = np.random.default_rng(1).standard_normal((8, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "images.npz", images=images)
+    for name, scale in (("float", 1.0), ("quantized", 0.0)):
+        (tmp_path / name).mkdir()
+        save_convolution(tmp_path / name / "model.onnx", scale)
+    evaluator = ReferenceEvaluator(str(tmp_path / "float" / "model.onnx"))
+    (expected,) = evaluator.run(None, {"x": images[:1]})
+    np.savez(tmp_path / "io.npz", input_0_0=images[:1], output_0_0=expected)
+    made = subject(net)
+    float_model = dataclasses.replace(made.exported, path=tmp_path / "float" / "model.onnx")
+    data = PreparedData(
+        name="mine", split="calibration", path=tmp_path / "images.npz", count=8, labelled=False, sha256="ab",
+        task="unknown", annotations=None, notes=(),
+    )  # fmt: skip
+    build = VariantBuild(
+        exported=dataclasses.replace(made.exported, path=tmp_path / "quantized" / "model.onnx"),
+        fp32=float_model,
+        plain=float_model,
+        quantizing=parse_variant("int8").steps[0],
+        float_model=float_model,
+        calibration=data,
+    )
+    return dataclasses.replace(made, build=build, io=tmp_path / "io.npz")
+
+
+def save_convolution(path: Path, scale: float) -> None:
+    weight = scale * np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 8, 8))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4, 6, 6))],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+
+
+@pytest.mark.slow
+def test_a_runtime_that_quantizes_by_itself_finds_its_files(quantized: Subject, tmp_path: Path) -> None:
+    """LiteRT's script takes the float model and the images from its own folder, wherever that has been moved."""
+    told = dict(quantization_beside(quantized.build) or {})
+    given = Quantization(
+        kind=told["kind"], float_model=Path(told["float_model"]), calibration=Path(told["calibration"]), keep=()
+    )
+    source = registry.get("litert").reproducer(
+        CompileRequest(model=quantized.exported.path, out=tmp_path, quantization=given)
+    )
+    script = write_reproducer(cell(), CellError("x"), quantized, source, tmp_path / "made")
+    moved = script.parent.rename(tmp_path / "moved")
+    for name in ("float", "quantized", "images.npz", "io.npz"):
+        (tmp_path / name).rename(tmp_path / f"gone-{name}")
+
+    done = subprocess.run(
+        [sys.executable, "-I", str(moved / "reproduce.py")], capture_output=True, text=True, check=False, cwd="/"
+    )
+
+    assert 0 == done.returncode, done.stderr
+    difference, largest = map(float, re.findall(r"(?:difference|value) ([\d.e-]+)", done.stdout))
+    assert 0 < difference < 0.05 * largest
+
+
+def test_files_of_a_quantized_model(quantized: Subject, tmp_path: Path) -> None:
+    """The float model stands beside the quantized one, each under a name of its own; others have neither."""
+    home = write_reproducer(cell(), CellError("x"), quantized, SOURCE, tmp_path / "made").parent
+    names = {path.name: path for path in home.iterdir()}
+
+    assert {"reproduce.py", "model.onnx", "io.npz", "float_model.onnx", "calibration.npz"} == set(names)
+    assert quantized.exported.path.read_bytes() == names["model.onnx"].read_bytes()
+    assert quantized.build.plain.path.read_bytes() == names["float_model.onnx"].read_bytes()
+    assert quantization_beside(dataclasses.replace(quantized.build, quantizing=None)) is None
+
+
 def test_it_says_what_went_wrong(net: Any, tmp_path: Path) -> None:
     """Cell, status, reason and blame stand at its top."""
     error = MismatchError("off by 3", blame="compiler", stage="first")
@@ -109,8 +192,6 @@ def test_written_again(net: Any, tmp_path: Path) -> None:
 
 def test_many_inputs_keep_their_order(net: Any, tmp_path: Path) -> None:
     """The eleventh input is not taken for the second."""
-    import numpy as np
-
     arrays = {f"input_0_{place}": np.full(1, place, np.float32) for place in range(12)}
     arrays["output_0_0"] = np.full(1, 11.0, np.float32)
     np.savez(tmp_path / "io.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for flags

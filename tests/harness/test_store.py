@@ -10,6 +10,9 @@ import sqlite3
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from bakeoff.harness.store import Store, suite_fingerprint
 from bakeoff.harness.store import migrations as migrations_package
-from bakeoff.harness.store.database import open_engine, reading, store_url
+from bakeoff.harness.store.database import BUSY_TIMEOUT_S, open_engine, reading, store_url
 from bakeoff.harness.store.migrations import HEAD, VERSION_TABLE
 from bakeoff.harness.store.samples import pack_samples, unpack_samples
 from bakeoff.harness.store.tables import METADATA
@@ -294,6 +297,61 @@ class TestSchema:
         assert "" == done.stderr
         Store.open(str(tmp_path / "s.sqlite3")).create_run(make_run("r1"))
 
+    def test_another_process_is_making_the_same_store(
+        self, half_made: sqlite3.Connection, clock: Clock, tmp_path: Path
+    ) -> None:
+        """SQLite refuses the switch to the write-ahead log at once while another holds the lock: it is tried again."""
+        clock.after = {2: half_made.close}
+
+        Store.open(str(tmp_path / "s.sqlite3")).create_run(make_run("r1"))
+
+        assert 2 == clock.pauses
+        with closing(sqlite3.connect(tmp_path / "s.sqlite3")) as made:
+            assert [("wal",)] == made.execute("PRAGMA journal_mode").fetchall()
+
+    @pytest.mark.usefixtures("half_made")
+    def test_another_process_never_ends_making_it(self, clock: Clock, tmp_path: Path) -> None:
+        """It is not tried for ever."""
+        with pytest.raises(UserError, match=f"has been locked by another process for {BUSY_TIMEOUT_S} s"):
+            Store.open(str(tmp_path / "s.sqlite3"))
+
+        assert BUSY_TIMEOUT_S < clock.seconds < BUSY_TIMEOUT_S + 1
+
+
+@pytest.fixture
+def half_made(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a new file that holds its lock, as that of a process which is making a store does."""
+    with closing(sqlite3.connect(tmp_path / "s.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+@dataclass
+class Clock:
+    """A clock that only runs while somebody waits; after so many waits something happens."""
+
+    seconds: float = 0.0
+    pauses: int = 0
+    after: Mapping[int, Callable[[], None]] = field(default_factory=dict)
+
+    def monotonic(self) -> float:
+        """Seconds waited for."""
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self.seconds += seconds
+        self.pauses += 1
+        self.after.get(self.pauses, lambda: None)()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that the store's database goes by."""
+    made = Clock()
+    monkeypatch.setattr("bakeoff.harness.store.database.time", made)
+    return made
+
 
 def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:
     """What `store_processes.py` does with *arguments*."""
@@ -353,6 +411,24 @@ class TestBadDatabases:
             Store.open(str(tmp_path / "s.sqlite3"))
 
         assert (tmp_path / "s.sqlite3").read_text().startswith("hello, world\n")
+
+    @pytest.mark.parametrize("content", [b"x", b"my notes\n", bytes(511), b"SQLite format 3 is nice"])
+    def test_small_file_of_something_else(self, tmp_path: Path, content: bytes) -> None:
+        """SQLite would take a file of less than 512 bytes for an empty database and write over it."""
+        (tmp_path / "notes").write_bytes(content)
+
+        with pytest.raises(UserError, match="notes: is not a SQLite database; move the file away or name another"):
+            Store.open(str(tmp_path / "notes"))
+
+        assert content == (tmp_path / "notes").read_bytes()
+
+    def test_empty_file(self, tmp_path: Path) -> None:
+        """An empty file, as `mktemp` makes one, becomes a store."""
+        (tmp_path / "s.sqlite3").touch()
+
+        Store.open(str(tmp_path / "s.sqlite3")).create_run(make_run("r1"))
+
+        assert "r1" == Store.open(str(tmp_path / "s.sqlite3")).load_run("r1").id
 
     def test_damaged(self, store: Store, path: Path) -> None:
         """A file whose pages are overwritten is called damaged."""

@@ -1,7 +1,6 @@
 """Data sets as they are prepared for a model: shipped ones, folders of a user's, and what is wrong with them."""
 
 import gzip
-import importlib.util
 import json
 import struct
 
@@ -140,7 +139,6 @@ def test_photos_are_whole_and_in_crops(prepare):
         load_labels(evaluation)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm lists the WordNet ids")
 def test_a_folder_of_classes(prepare, folder):
     """Index, WordNet id and label may stand side by side; halves of each class are apart; pixels are the model's."""
     root = folder({"7": 4, "n01443537": 3, "great_white_shark": 2})
@@ -259,7 +257,6 @@ def test_foolbox_or_how_to_get_it(prepare, monkeypatch):
         prepare("foolbox:imagenet", split="training")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("foolbox") is None, reason="foolbox is optional")
 def test_foolbox_photographs(prepare):
     """Twenty with labels, and photographs of others to calibrate on."""
     evaluation, calibration = prepare("foolbox:imagenet", count=50), prepare("foolbox:imagenet", split="calibration")
@@ -353,7 +350,6 @@ def test_masks_of_classes(prepare, tmp_path):
             prepare(f"masks:{root}")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("rapidocr_onnxruntime") is None, reason="rapidocr is optional")
 def test_words_for_a_recogniser(prepare):
     """Seeded words at the left of the picture, zeros behind, and the characters of the model's own file."""
     data = prepare("words", "rapidocr_rec", count=6)

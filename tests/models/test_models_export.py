@@ -298,6 +298,13 @@ export(ModelRequest(spec=resolve("my_nets:slow"), weights="pretrained"), Path(sy
         assert [] == list((tmp_path / "cache" / "tmp").iterdir())
 
 
+def test_a_name_that_timm_does_not_have(tmp_path):
+    """One line with timm's nearest names, however far they are."""
+    for name, near in (("resnet10", "timm:resnet10t"), ("nonesuch", "timm:")):
+        with pytest.raises(UserError, match=rf"^no such model: 'timm:{name}'; the nearest names in timm are {near}"):
+            export(_ask(f"timm:{name}"), tmp_path / "cache")
+
+
 def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
     """Without network and cache: one line that says how to get them and how to do without, and never random ones."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))

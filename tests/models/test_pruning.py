@@ -64,12 +64,12 @@ def _net(name):
     return module
 
 
-def _prune(module, variant, training=None, random=False, shape=(1, 1, 32, 32)):
+def _prune(module, variant, training=None, random=False, shape=(1, 1, 32, 32), settling=None):
     import torch
     from bakeoff.models.pruning import prune
 
     steps = parse_variant(variant).pruning
-    return prune(module, steps, [torch.randn(shape)], training=training, seed=0, random=random)
+    return prune(module, steps, [torch.randn(shape)], training=training, settling=settling, seed=0, random=random)
 
 
 def _silence(layers, share=0.5):
@@ -145,7 +145,7 @@ def test_the_shuffled_net_is_cut_inside_its_branches():
 @pytest.mark.parametrize("name", ["digits_resnet", "digits_mobilenet", "digits_vgg", "digits_efficientnet"])
 def test_half_the_channels_are_half_the_channels(name):
     """Every layer but the last loses half; about a quarter of parameters and of multiplications is left."""
-    pruned, (record,) = _prune(_net(name), "channel50:ft=0")
+    pruned, (record,) = _prune(_net(name), "channel50:ft=0", random=True)
     before, after = map(int, record.facts["channels"].split(" -> "))
     parameters = [int(count) for count in record.facts["parameters"].split(" -> ")]
 
@@ -237,6 +237,51 @@ def test_half_the_channels_after_fine_tuning_cost_less_than_a_point(training):
     assert correct(net, part, spec) - 3.6 <= correct(pruned, part, spec)
     assert correct(raw, part, spec) < 180
     assert "distillation" in " ".join(record.parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [("digits_resnet", "channel20:ft=0"), ("digits_mobilenet", "sparse60:ft=0")]
+)
+def test_batch_norms_settle_without_fine_tuning(training, name, variant):
+    """Statistics of the whole model make a lightly pruned one guess; its own, taken without labels, make it read."""
+    import torch
+    from bakeoff.models.digits.train import correct
+
+    spec, part, net = resolve(name).input, digits_split()["evaluation"], _net(name)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    stale, (kept,) = _prune(net, variant)
+    settled, (record,) = _prune(net, variant, settling=training)
+    _, (same,) = _prune(net, variant, settling=training)
+    norms = [layer for layer in settled.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+
+    assert correct(stale, part, spec) + 30 < correct(settled, part, spec)
+    assert all(torch.equal(left, right) for left, right in zip(stale.parameters(), settled.parameters(), strict=True))
+    assert (True, False) == (record.output_sha256 == same.output_sha256, record.output_sha256 == kept.output_sha256)
+    assert "statistics taken anew from 1237 images, without labels" == record.parameters["batch norms"]
+    assert ("none", ()) == (record.parameters["fine-tuning"], record.notes)
+    assert {(0.1, False)} == {(norm.momentum, norm.training) for norm in norms}
+    assert "batch norms keep the statistics of the whole model" in kept.notes[-1]
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+def test_images_that_batch_norms_cannot_settle_on(tmp_path):
+    """Too few leave the net as it is, and wrong ones are named; a net without batch norms needs none."""
+    import torch
+
+    for name, shape in (("few", (15, 1, 32, 32)), ("wide", (20, 3, 32, 32))):
+        np.savez(tmp_path / f"{name}.npz", images=np.zeros(shape, np.float32))
+    net = _net("digits_resnet")
+    _, (few,) = _prune(net, "sparse50:ft=0", settling=tmp_path / "few.npz")
+    _, (none,) = _prune(net, "sparse50:ft=0")
+    _, (bare,) = _prune(torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.Conv2d(8, 8, 3)), "sparse50:ft=0")
+    _, (random,) = _prune(net, "sparse50:ft=0", settling=tmp_path / "wide.npz", random=True)
+
+    assert few.output_sha256 == none.output_sha256 == random.output_sha256
+    assert "as they were" == few.parameters["batch norms"]
+    assert "batch norms" not in {*bare.parameters, *random.parameters}
+    assert () == bare.notes == random.notes
+    with pytest.raises(UserError, match=r"wide\.npz: images are 20x3x32x32 float32, the model takes Nx1x32x32"):
+        _prune(net, "sparse50:ft=0", settling=tmp_path / "wide.npz")
 
 
 def test_random_weights_learn_nothing(training):

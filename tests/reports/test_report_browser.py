@@ -185,6 +185,25 @@ def test_without_javascript_everything_is_there(visit: Open) -> None:
     assert page.get_by_text("untuned").first.is_visible()
 
 
+@pytest.mark.parametrize("name", ["quick", "variants"])
+def test_drawings_on_a_narrow_screen_can_be_read(visit: Open, name: str) -> None:
+    """Without JavaScript they are scrolled in their own box, by keyboard too, before their words get too small."""
+    page = visit(name, width=360, javascript=False)
+    smallest = page.evaluate(
+        """Math.min(...[...document.querySelectorAll('.still svg')].map(
+            (svg) => 12 * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width))"""
+    )
+    still = page.locator(".still").last
+    still.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)
+
+    assert smallest > 9.5
+    assert still.evaluate("(box) => box.scrollLeft") > 0
+    assert 360 == page.evaluate("document.documentElement.scrollWidth")
+
+
 def test_the_theme_follows_the_system_and_the_switch(visit: Open) -> None:
     """The switch overrides the system's theme for page and charts, and gives it back."""
     page = visit("quick", scheme="light")

@@ -8,7 +8,7 @@ import pytest
 from bakeoff.reports import across, verdicts
 from bakeoff.reports.intervals import Interval, ratio
 from bakeoff.reports.marks import cell_marks, precision_asked
-from bakeoff.reports.results import Cell, Run
+from bakeoff.reports.results import BaselineFigure, Cell, Run
 from bakeoff.reports.views import Comparison, run_view
 
 
@@ -163,6 +163,23 @@ def test_one_group_holds_all_variants(plausible: ModuleType) -> None:
     assert [["precision"], ["precision", "not-interleaved"]] == marks
 
 
+def test_models_and_variants_stand_as_the_suite_lists_them(plausible: ModuleType) -> None:
+    """Whatever ended first; what the suite does not list follows as it ended, and so does all of an old run."""
+    wanted = [("b", "int8"), ("a", "raw"), ("a", "int8"), ("b", "fp32"), ("a", "fp32")]
+    cells = tuple(
+        plausible.measured_cell("resnet18", "eager", 1).model_copy(
+            update={"model": model, "variant": f"{model}@{steps}", "key": f"{model}@{steps}"}
+        )
+        for model, steps in wanted
+    )
+    matrix = {"models": ["a", "b"], "variants": ["fp32", "int8"]}
+    listed = run_view(plausible.make_run(cells, suite_config={"matrix": matrix}))
+    bare = run_view(plausible.make_run(cells, suite_config={"matrix": {"models": 3, "variants": [["x"]]}}))
+
+    assert ("a@fp32", "a@int8", "a@raw", "b@fp32", "b@int8") == listed.variants
+    assert tuple(f"{model}@{steps}" for model, steps in wanted) == bare.variants
+
+
 def test_a_failed_baseline_gives_no_speed_up(plausible: ModuleType) -> None:
     """Without a measured eager cell no speed-up is shown."""
     run = plausible.make_run((plausible.failed_cell("resnet18", "eager", 1), _cell(plausible, "openvino", 20.0)))
@@ -178,6 +195,21 @@ def test_a_cell_apart_from_its_baseline_is_marked(plausible: ModuleType, apart: 
 
     assert ["not interleaved with its baseline"] == [mark.label for mark in comparison.measured[0].marks]
     assert not comparison.interleaved
+
+
+def test_a_part_that_measured_the_baseline_again_uses_that_figure(plausible: ModuleType) -> None:
+    """A cell that memory kept out of the baseline's part refers to what the baseline took beside it; it has no mark."""
+    eager = _cell(plausible, "eager", 30.0)
+    again = {"cell": eager.key, "median_ms": 40.0, "ci_low_ms": 39.0, "ci_high_ms": 41.0, "ci_confidence": 0.97}
+    cell = _cell(plausible, "openvino", 20.0, group="another group", baseline=BaselineFigure(**again))
+    other = cell.model_copy(update={"baseline": BaselineFigure(**{**again, "cell": "of another model"})})
+    near, far = (_only(plausible.make_run((eager, one))).measured[0] for one in (cell, other))
+
+    assert near.speed_up is not None
+    assert far.speed_up is not None
+    assert (2.0, 1.5) == (near.speed_up.value, far.speed_up.value)
+    assert (False, False) == (near.speed_up.is_baseline, near.speed_up.within_noise)
+    assert ([], ["not-interleaved"]) == tuple([mark.code for mark in view.marks] for view in (near, far))
 
 
 @pytest.mark.parametrize(
