@@ -1,0 +1,1 @@
+"""Tuning of TVM's kernels: candidates, workers that measure them, a database of what they found."""
