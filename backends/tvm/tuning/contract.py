@@ -95,6 +95,9 @@ class Trial:
 
     task: str
     """Hash of the task's workload."""
+    kind: Kind
+    shape: Mapping[str, int]
+    """Kind and shape of the task, by which other models' tasks find it."""
     candidate: Mapping[str, Any]
     """The candidate as its template reads it, or {"trace": n} for MetaSchedule's own."""
     space: Space

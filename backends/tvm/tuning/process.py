@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from multiprocessing import Pipe
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -32,10 +33,12 @@ class Worker:
     """A process of `worker`, started when it is first asked and again after each death. Use it as a context manager."""
 
     def __init__(self, opening: Mapping[str, Any]) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="bakeoff-tvm-")
         self._opening = dict(opening)
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Any = None
-        self._log = tempfile.TemporaryFile(prefix="bakeoff-tvm-")  # noqa: SIM115 - lives as long as the worker
+        self.facts: dict[str, Any] = {}
+        self._log = (Path(self._scratch.name) / "log").open("w+b")
 
     def __enter__(self) -> Worker:
         return self
@@ -43,25 +46,30 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
         self._log.close()
+        self._scratch.cleanup()
 
     @property
     def pid(self) -> int | None:
         """Process id of the living worker."""
         return None if self._process is None else self._process.pid
 
+    def open(self) -> dict[str, Any]:
+        """Start the worker; what it answers to the opening: target, TVM's version, vector registers."""
+        if self._process is None:
+            self._start()
+        return self.facts
+
     def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """The worker's answer. A death or a time-out raises `CandidateError` and costs this request only.
 
         Raises the worker's own `BakeoffError`, and `StageError` where no worker comes up at all.
         """
-        if self._process is None:
-            self._start()
+        self.open()
         return self._exchange(request, timeout_s)
 
     def converse(self, request: Mapping[str, Any], timeout_s: float) -> Iterator[tuple[dict[str, Any], Any]]:
         """Messages of a long request, each with the function that answers it, until one says that it is the last."""
-        if self._process is None:
-            self._start()
+        self.open()
         self._channel.send_bytes(json.dumps(request).encode())
         while True:
             message = self._receive(timeout_s)
@@ -96,7 +104,8 @@ class Worker:
         theirs.close()
         self._channel = ours
         try:
-            self._exchange(self._opening, _START_S)
+            scratch = tempfile.mkdtemp(dir=self._scratch.name)
+            self.facts = self._exchange({**self._opening, "do": "open", "scratch": scratch}, _START_S)
         except CandidateError as error:
             raise StageError(f"no worker for TVM's tuning comes up: {error}", blame="harness", stage="tune") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import types
@@ -12,7 +11,7 @@ from typing import Any
 
 from .contract import Task
 
-__all__ = ["import_meta_schedule", "plain_json", "sample", "search"]
+__all__ = ["import_meta_schedule", "sample", "search"]
 
 # Candidates between two updates of the cost model.
 _BATCH = 8
@@ -59,13 +58,14 @@ def search(
     tasks: Sequence[tuple[Task, Any]],
     target: Any,
     consult: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    write: Callable[[Any], Any],
     *,
     trials: int,
     seed: int,
 ) -> None:
     """Tune *tasks* by MetaSchedule's space, evolutionary search and cost model; the task with most to gain comes next.
 
-    Each candidate goes to *consult* as {"task": hash, "trace": record} and comes back as {"seconds": float | None}, or
+    *write* makes JSON values of a record. Each candidate goes to *consult* as {"task": hash, "trace": record} and comes back as {"seconds": float | None}, or
     as {"stop": true}, which ends the search. Ends by itself after *trials*, or when no task has new candidates.
     """
     ms = import_meta_schedule()
@@ -90,7 +90,7 @@ def search(
             record = ms.database.TuningRecord(
                 candidate.sch.trace, task.workload, None, target, candidate.args_info
             )
-            answer = consult({"task": task.task.hash, "trace": plain_json(record.as_json())})
+            answer = consult({"task": task.task.hash, "trace": write(record)})
             if answer.get("stop"):
                 return
             done += 1
@@ -142,12 +142,3 @@ def _cost_model(ms: Any) -> Any:
         return ms.cost_model.XGBModel(num_warmup_samples=64, num_tuning_cores=1)
     except ImportError:
         return ms.cost_model.RandomModel()
-
-
-def plain_json(value: Any) -> Any:
-    """TVM's JSON values as Python's own."""
-    return json.loads(json.dumps(value, default=_converted))
-
-
-def _converted(value: Any) -> Any:
-    return list(value) if isinstance(value, Sequence) or hasattr(value, "__len__") else float(value)

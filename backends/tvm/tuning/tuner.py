@@ -61,9 +61,9 @@ def tune(request: TuneRequest, progress: ProgressCallback | None = None) -> Tune
         raise UserError("no tuning budget: give more than 0 seconds or trials")
     budget = Budget(request.seconds, request.trials)
     folder = request.database.absolute()
-    opening = {"do": "open", "threads": request.threads, "target": request.target, "database": str(folder)}
+    opening = {"threads": request.threads, "target": request.target, "database": str(folder)}
     with Worker(opening) as worker:
-        facts = worker.ask({**opening}, _EXTRACT_S)
+        facts = worker.open()
         meta = Meta(schema=SCHEMA, tvm=facts["tvm"], target=facts["target"])
         records = open_database(folder, meta, create=True)
         variants = [] if request.space == "stock" else ["wino2", "wino4"]
@@ -250,7 +250,7 @@ class _Run:
             "trials": self._request.trials or 1_000_000,
             "seed": self._request.seed,
         }
-        opening = {"do": "open", "threads": 1, "target": self._records.meta.target, "database": str(self._records.folder)}
+        opening = {"threads": 1, "target": self._records.meta.target, "database": str(self._records.folder)}
         with Worker({**opening, "threads": self._request.threads}) as thinker:
             for number, (message, answer) in enumerate(thinker.converse(request, _THINK_S)):
                 if not self._budget.left():
@@ -284,6 +284,8 @@ class _Run:
         self._budget.spent += 1
         trial = Trial(
             task=one.task.hash,
+            kind=one.task.kind,
+            shape=one.task.shape,
             candidate=candidate,
             space=self._request.space,
             stage=stage,

@@ -23,5 +23,5 @@ def warm_candidates(folders: Sequence[Path], _meta: Meta) -> dict[tuple[str, str
         records = open_database(folder, read_meta(folder), create=False)
         for best in records.best().values():
             facts = best.trial
-            found.setdefault((facts.kind, facts.shape), []).append(facts.candidate)
+            found.setdefault((facts.kind, key_of(facts.shape)), []).append(facts.candidate)
     return found

@@ -22,7 +22,8 @@ from ....models.wire import encode_error
 from .. import pipeline
 from .contract import Task
 from .measure import Meter, build
-from .stock import plain_json, sample, search
+from .record_json import RecordWriter
+from .stock import sample, search
 
 __all__ = ["main"]
 
@@ -36,7 +37,6 @@ class _Worker:
         self._channel = channel
         self._meter = Meter()
         self._modules: dict[str, Any] = {}
-        self._kernels: dict[str, Any] = {}
 
     def open(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """First of all: import tvm and take the target."""
@@ -45,6 +45,7 @@ class _Worker:
         logging.getLogger("tvm").setLevel(logging.ERROR)
         tvm = pipeline.import_tvm(request["threads"])
         self._folder = Path(request["database"])
+        self._writer = RecordWriter(Path(request["scratch"]))
         self._facts = targets.resolve(request["target"], request["threads"])
         self._target = tvm.target.Target(self._facts)
         vector = targets.vector_of(self._facts)
@@ -106,12 +107,12 @@ class _Worker:
         workload = ms.database.Workload(module)
         arguments = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
         record = ms.database.TuningRecord(scheduled.trace, workload, [seconds], self._target, arguments)
-        return {"seconds": seconds, "record": plain_json(record.as_json())}
+        return {"seconds": seconds, "record": self._writer.write(record)}
 
     def stock(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Tune all tasks by MetaSchedule's own search; each candidate is sent to be tried elsewhere."""
         tasks = [(Task(**task), self._module(task["hash"])) for task in request["tasks"]]
-        search(tasks, self._target, self._consult, trials=request["trials"], seed=request["seed"])
+        search(tasks, self._target, self._consult, self._writer.write, trials=request["trials"], seed=request["seed"])
         return {"last": True}
 
     def _consult(self, message: Mapping[str, Any]) -> dict[str, Any]:
