@@ -222,5 +222,7 @@ def _first(worker: Worker, prepared: Prepared, limit_s: float) -> Message:
     first = worker.ask({"op": "first"}, limit_s=limit_s)
     for _ in range(1, prepared.input_count):
         other = worker.ask({"op": "check"}, limit_s=limit_s)
-        first.update({name: max(first[name], other[name]) for name in ("max_abs_error", "max_rel_error")})
+        first.update(
+            {name: max(first[name], other[name]) for name in ("max_abs_error", "max_rel_error", "rms_rel_error")}
+        )
     return first

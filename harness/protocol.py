@@ -26,7 +26,7 @@ PROTOCOL_VERSION = 1
 
 Message = dict[str, Any]
 
-_FIGURES = ("max_abs_error", "max_rel_error", "tolerance")
+_FIGURES = ("max_abs_error", "max_rel_error", "rms_rel_error", "tolerance")
 """What a mismatch says besides its reason."""
 
 BLAME_BY_STAGE: dict[str, Blame] = {

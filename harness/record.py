@@ -114,6 +114,7 @@ def _failed_check(error: CellError, prepared: Prepared | None) -> CheckResult | 
         reference=prepared.reference,
         max_abs_error=error.max_abs_error,
         max_rel_error=error.max_rel_error,
+        rms_rel_error=error.rms_rel_error,
         tolerance=error.tolerance,
     )
 
@@ -123,6 +124,7 @@ def _check(live: LiveCell) -> CheckResult:
         reference=live.prepared.reference,
         max_abs_error=live.first["max_abs_error"],
         max_rel_error=live.first["max_rel_error"],
+        rms_rel_error=live.first["rms_rel_error"],
         tolerance=live.first["tolerance"],
         sampled_outputs=live.sampled,
         sampled_max_rel_error=live.sampled_rel_error,

@@ -128,6 +128,7 @@ class _Worker:
             "first_ns": block.times_ns[0],
             "max_abs_error": found.max_abs_error,
             "max_rel_error": found.max_rel_error,
+            "rms_rel_error": found.rms_rel_error,
             "tolerance": self.tolerance,
         }
 
@@ -211,7 +212,7 @@ class _Worker:
             if not found.within(self.tolerance):
                 error = MismatchError(_difference(found, self.tolerance))
                 error.max_abs_error, error.max_rel_error = found.max_abs_error, found.max_rel_error
-                error.tolerance = self.tolerance
+                error.rms_rel_error, error.tolerance = found.rms_rel_error, self.tolerance
                 raise error
             worst = _worse(worst, found)
         return worst
@@ -221,8 +222,8 @@ def _difference(found: Comparison, tolerance: float) -> str:
     if found.problem:
         return f"the outputs cannot be compared with the reference: {found.problem}"
     return (
-        f"the outputs differ from the reference by {found.max_rel_error:.3g} of its largest value "
-        f"(allowed: {tolerance:.3g})"
+        f"the outputs differ from the reference by {found.max_rel_error:.3g} of its largest value, "
+        f"{found.rms_rel_error:.3g} in the root mean square (allowed: {tolerance:.3g})"
     )
 
 
@@ -270,6 +271,7 @@ def _worse(first: Comparison, second: Comparison) -> Comparison:
     return Comparison(
         max_abs_error=max(first.max_abs_error, second.max_abs_error),
         max_rel_error=max(first.max_rel_error, second.max_rel_error),
+        rms_rel_error=max(first.rms_rel_error, second.rms_rel_error),
     )
 
 

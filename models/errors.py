@@ -115,6 +115,7 @@ class MismatchError(CellError):
     status = "mismatch"
     max_abs_error: float | None = None
     max_rel_error: float | None = None
+    rms_rel_error: float | None = None
     """Largest difference over the largest reference value; None where nothing was compared."""
     tolerance: float | None = None
 

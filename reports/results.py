@@ -172,6 +172,8 @@ class CheckResult(_Record):
     max_abs_error: float
     max_rel_error: float
     """Largest absolute difference over the largest absolute reference value."""
+    rms_rel_error: float | None = None
+    """Root mean square of the difference over that of the reference; of quantized outputs either may be within."""
     tolerance: float
     sampled_outputs: int = 0
     """Outputs taken from inside the timed part and compared."""

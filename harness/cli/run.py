@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +73,6 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
     wanted = override(load_suite(suite), chosen)
     _make_writable(out)
     command = _command()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as orderly as Ctrl-C does
     try:
         with rich_progress() as listener:
             result = launch(

@@ -14,9 +14,9 @@ __all__ = ["schema", "suite_schema"]
 def schema(what: str) -> None:
     """Print the JSON Schema of a run or of a suite. A run is what `show --json` prints, a suite a TOML file."""
     if what == "run":
-        from ...reports.results import Run
+        from ...reports.schema import run_schema
 
-        click.echo(json.dumps(Run.model_json_schema(), indent=2, sort_keys=True))
+        click.echo(run_schema(), nl=False)
     else:
         click.echo(suite_schema())
 

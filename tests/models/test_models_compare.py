@@ -89,3 +89,33 @@ def test_tolerance_follows_the_widest_precision():
     assert 1e-3 == tolerance_for("fp32") == tolerance_for("unheard-of")
     assert tolerance_for("fp32") < tolerance_for("fp16") < tolerance_for("bf16") < tolerance_for("int8")
     assert tolerance_for("int8") == tolerance_for("mixed(fp32, int8)")
+
+
+@given(_FINITE, st.floats(0.001, 100))
+def test_rms_error_is_against_that_of_the_reference(array, factor):
+    """Scaling all by 1 + e gives a relative RMS error of e, whatever the values."""
+    reference = array.astype(np.float64)
+    peak = np.abs(reference).max()
+    comparison = compare([reference * (1 + factor)], [reference])
+
+    assert comparison.rms_rel_error == pytest.approx(factor if peak > 1e-300 else 0.0, rel=1e-6)
+
+
+def test_quantized_outputs_may_have_one_bad_value_but_no_other():
+    """One value far off among a thousand passes int8's tolerance, not that of a float precision."""
+    reference = np.random.default_rng(0).normal(size=1000)
+    outputs = reference.copy()
+    outputs[7] += 2.0
+    found = compare([outputs], [reference])
+
+    assert found.max_rel_error > tolerance_for("int8")
+    assert found.within(tolerance_for("int8"))
+    assert not found.within(tolerance_for("bf16"))
+
+
+def test_a_wrong_graph_is_beyond_every_tolerance():
+    """Outputs that have nothing to do with the reference pass by neither measure."""
+    rng = np.random.default_rng(0)
+    found = compare([rng.normal(size=1000)], [rng.normal(size=1000)])
+
+    assert not found.within(tolerance_for("int8"))
