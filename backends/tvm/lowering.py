@@ -178,7 +178,9 @@ def _winograd_loops(data: Any, weights: Any, padding: Sequence[int], m: int, hei
     )
     third = te.compute(
         (m, a, padded, co),
-        lambda v, nu, p, c: _select(v, [_combine(after[q], [product[r, nu, p, c] for r in range(a)]) for q in range(m)]),
+        lambda v, nu, p, c: _select(
+            v, [_combine(after[q], [product[r, nu, p, c] for r in range(a)]) for q in range(m)]
+        ),
         name="w_t3",
     )
     fourth = te.compute(

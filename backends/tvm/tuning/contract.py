@@ -64,7 +64,9 @@ class Meta:
     def target_id(self) -> str:
         """A short name of the target, fit for a folder: "llvm-znver3-1"."""
         features = "".join(f"{name}" for name in self.target.get("mattr", ()))
-        return "-".join([self.target["kind"], self.target.get("mcpu", "generic") + features, str(self.target["num-cores"])])
+        return "-".join(
+            [self.target["kind"], self.target.get("mcpu", "generic") + features, str(self.target["num-cores"])]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,7 @@ class Trial:
     kind: Kind
     shape: Mapping[str, int]
     """Kind and shape of the task, by which other models' tasks find it."""
+    variant: Variant
     candidate: Mapping[str, Any]
     """The candidate as its template reads it, or {"trace": n} for MetaSchedule's own."""
     space: Space

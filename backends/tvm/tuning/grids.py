@@ -43,7 +43,9 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     first = [
         {"tile": tile, "th": _height(heights, tile[0], 8), "ui": unroll, "order": "f", "pad": pad, "par": par}
         for tile in chosen
-        for par, pad in ([("no", pads[0])] if threads == 1 else [("y", pads[0]), ("yf", pads[0] if pads[0] != "row" else "root")])
+        for par, pad in (
+            [("no", pads[0])] if threads == 1 else [("y", pads[0]), ("yf", pads[0] if pads[0] != "row" else "root")]
+        )
     ]
     return Grid(axes=axes, valid=valid, first=tuple(first))
 
@@ -131,7 +133,11 @@ def _reduce(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
 
 def _elementwise(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     rank = shape["rank"]
-    places = [f"{axis}:{v}" for axis in range(rank - 1, max(-1, rank - 4), -1) for v in _widths(shape[f"e{axis}"], vector.lanes, 4)[:3]]
+    places = [
+        f"{axis}:{v}"
+        for axis in range(rank - 1, max(-1, rank - 4), -1)
+        for v in _widths(shape[f"e{axis}"], vector.lanes, 4)[:3]
+    ]
     return _whole({"vec": [*dict.fromkeys(places), "none"], "un": [0, 1], "par": _outer(threads, ["y"])}, most=8)
 
 

@@ -51,8 +51,12 @@ class Meter:
                 break
         return _quantile(times, 0.3)
 
-    def cold(self, kernel: Any, shapes: Sequence[tuple[tuple[int, ...], str]], weights: Sequence[int], size: int) -> float:
+    def cold(
+        self, kernel: Any, shapes: Sequence[tuple[tuple[int, ...], str]], weights: Sequence[int], size: int
+    ) -> float:
         """Seconds of one call whose *weights* (positions of arguments) were last used *size* bytes of weights ago."""
+        import tvm
+
         weights = [i for i in weights if _bytes(shapes[i]) >= _COLD_BYTES]
         base = [self._tensor(i, *shape) for i, shape in enumerate(shapes)]
         own = sum(_bytes(shapes[i]) for i in weights)
@@ -61,7 +65,7 @@ class Meter:
         for _ in range(copies):
             arguments = list(base)
             for i in weights:
-                arguments[i] = _random(*shapes[i])
+                arguments[i] = tvm.runtime.tensor(base[i].numpy())
             sets.append(arguments)
         call = kernel["main"]
         times: list[float] = []

@@ -43,7 +43,9 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
         self._log.close()
         self._scratch.cleanup()
@@ -143,4 +145,3 @@ class Worker:
         tail = " ".join(self._log.read().decode(errors="replace")[-_TAIL_CHARACTERS:].split())
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return f"{how}: {tail}" if tail else how
-

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ....models.errors import UserError
-from .contract import Meta, Task, Trial
+from .contract import Meta, Trial
 
-__all__ = ["SCHEMA", "Best", "Records", "export", "merge", "open_database", "read_meta"]
+__all__ = ["SCHEMA", "Best", "Records", "export", "merge", "open_database", "read_meta", "refuse_other"]
 
 SCHEMA = 1
 """Version of the folder's layout and of `trials.jsonl`."""
@@ -106,9 +106,13 @@ def read_meta(folder: Path) -> Meta:
     except FileNotFoundError:
         raise UserError(f"{folder}: is no tuning database (it has no {_META}); give the folder of one") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); delete this database and tune anew") from error
+        raise UserError(
+            f"{path}: cannot be read ({type(error).__name__}); delete this database and tune anew"
+        ) from error
     if meta.schema != SCHEMA:
-        raise UserError(f"{folder}: has schema {meta.schema}, this bakeoff reads {SCHEMA}; tune anew into another folder")
+        raise UserError(
+            f"{folder}: has schema {meta.schema}, this bakeoff reads {SCHEMA}; tune anew into another folder"
+        )
     return meta
 
 
@@ -133,7 +137,9 @@ def open_database(folder: Path, meta: Meta, *, create: bool) -> Records:
 def refuse_other(folder: Path, found: Meta, wanted: Meta) -> None:
     """Raise `UserError` where a database holds for another target or TVM version than is *wanted*."""
     if found.tvm != wanted.tvm:
-        raise UserError(f"{folder}: was tuned with TVM {found.tvm}, this is {wanted.tvm}; tune anew into another folder")
+        raise UserError(
+            f"{folder}: was tuned with TVM {found.tvm}, this is {wanted.tvm}; tune anew into another folder"
+        )
     if dict(found.target) != dict(wanted.target):
         raise UserError(
             f"{folder}: was tuned for {_describe(found.target)}, not for {_describe(wanted.target)}; "
@@ -144,7 +150,7 @@ def refuse_other(folder: Path, found: Meta, wanted: Meta) -> None:
 def _describe(target: Mapping[str, Any]) -> str:
     features = " ".join(target.get("mattr", ()))
     threads = target["num-cores"]
-    return f"{target['kind']} {target.get('mcpu', 'generic')} {features}".strip() + f" with {threads} threads"
+    return f"{target['kind']} {target.get('mcpu', 'generic')} {features}".strip() + f" with {threads} thread(s)"
 
 
 def _read(folder: Path, meta: Meta) -> Records:
@@ -227,8 +233,3 @@ def export(folder: Path, destination: Path, *, best: int = 1) -> int:
         shutil.rmtree(destination, ignore_errors=True)
         raise
     return len(kept)
-
-
-def task_of(data: Mapping[str, Any]) -> Task:
-    """The `Task` that a worker sent."""
-    return Task(**data)

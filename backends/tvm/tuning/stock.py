@@ -87,9 +87,7 @@ def search(
             continue
         results = []
         for candidate in candidates:
-            record = ms.database.TuningRecord(
-                candidate.sch.trace, task.workload, None, target, candidate.args_info
-            )
+            record = ms.database.TuningRecord(candidate.sch.trace, task.workload, None, target, candidate.args_info)
             answer = consult({"task": task.task.hash, "trace": write(record)})
             if answer.get("stop"):
                 return

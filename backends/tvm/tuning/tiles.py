@@ -102,6 +102,8 @@ def _depths(channels: int, vector: Vector) -> list[int]:
     """Channels of a tile: divisors that fill vectors, or nearly; for awkward numbers whatever divides."""
     most = vector.lanes * 8
     whole = [d for d in divisors(channels) if d <= most and d % vector.lanes == 0]
-    rest = [d for d in divisors(channels) if d <= most and d % vector.lanes and d / (vector.count(d) * vector.lanes) >= 0.7]
+    rest = [
+        d for d in divisors(channels) if d <= most and d % vector.lanes and d / (vector.count(d) * vector.lanes) >= 0.7
+    ]
     found = whole + [d for d in rest if d > vector.lanes or not whole]
     return found or [max(d for d in divisors(channels) if d <= most)]

@@ -228,19 +228,24 @@ class _Run:
                 self._try(one, candidate, "cold")
 
     def _cold_candidates(self) -> Iterator[tuple[TaskSearch, Candidate]]:
-        fastest: dict[tuple[str, str], float] = {}
+        fastest: dict[str, float] = {}
         for one in self._searches.values():
-            key = (one.task.site, one.task.epilogue)
             if one.best is not None:
+                key = _place(one.task)
                 fastest[key] = min(one.best, fastest.get(key, one.best))
-        for one in self._searches.values():
-            if one.task.kind not in _COLD_KINDS or one.best is None:
-                continue
-            if one.task.site and one.best > _FAR * fastest[(one.task.site, one.task.epilogue)]:
-                continue
-            for candidate in one.ranked()[:_COLD]:
-                if key_of(candidate) not in one.cold:
-                    yield one, candidate
+        chosen = [
+            one
+            for one in self._searches.values()
+            if one.task.kind in _COLD_KINDS and one.best is not None and one.best <= _FAR * fastest[_place(one.task)]
+        ]
+        # Rivals of one site follow each other, the heaviest sites first: a comparison that the budget cuts off is none.
+        cost = {one.task.hash: one.task.weight * fastest[_place(one.task)] for one in chosen}
+        chosen.sort(key=lambda one: (-cost[one.task.hash], _place(one.task), one.task.variant))
+        for number in range(_COLD):
+            for one in chosen:
+                ranked = one.ranked()
+                if number < len(ranked) and key_of(ranked[number]) not in one.cold:
+                    yield one, ranked[number]
 
     def _stock(self) -> None:
         """MetaSchedule's own search, in a second process, asks for trials in the worker."""
@@ -260,9 +265,7 @@ class _Run:
                 seconds, error = self._try(one, candidate, "refine", trace=message["trace"])
                 answer({"seconds": seconds, "error": error})
 
-    def _try(
-        self, one: TaskSearch, candidate: Candidate, stage: Stage, trace: Any = None
-    ) -> tuple[float | None, str]:
+    def _try(self, one: TaskSearch, candidate: Candidate, stage: Stage, trace: Any = None) -> tuple[float | None, str]:
         cold = stage == "cold"
         request: dict[str, Any] = {
             "do": "trial",
@@ -286,6 +289,7 @@ class _Run:
             task=one.task.hash,
             kind=one.task.kind,
             shape=one.task.shape,
+            variant=one.task.variant,
             candidate=candidate,
             space=self._request.space,
             stage=stage,
@@ -341,7 +345,10 @@ class _Run:
         )
 
 
+def _place(task: Task) -> str:
+    """What variants of one convolution have in common."""
+    return f"{task.site} {task.epilogue}" if task.site else task.hash
+
+
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
-
-
