@@ -69,7 +69,7 @@ class Purse:
         return max(searches, key=lambda one: (self.worth(one, peak, rivals), one.task.hash))
 
     def worth(self, one: TaskSearch, peak: float, rivals: Mapping[tuple[str, str], float]) -> float:
-        """Seconds of an inference that more trials of *one* might save; a variant far behind its rival promises little."""
+        """Seconds of an inference that trials of *one* might save; a variant far behind its rival promises little."""
         if one.best is None:
             return 0.0
         winner = rivals.get((one.task.site, one.task.epilogue), one.best) if one.task.site else one.best

@@ -41,12 +41,16 @@ def classify(module: Any) -> Class:
         return _elementwise(loops)
     if len(reductions) > 1 or not _plain(loops, reductions[0]):
         return Class(kind="other", shape={}, flops=_work(loops, reductions))
+    return _reduction(loops, reductions)
+
+
+def _reduction(loops: Any, reductions: list[Any]) -> Class:
     product, pool = find(loops, ("matmul",)), find(loops, POOLS)
     if product is not None and len(extents(loops, product)) == 3:
         i, j, k = extents(loops, product)
         return Class(kind="dense" if i == 1 else "other", shape={"i": i, "j": j, "k": k}, flops=2 * i * j * k)
     if pool is not None and len(extents(loops, pool)) >= 6:
-        _, y, x, o, *window = extents(loops, pool)
+        _, y, x, o, *_ = extents(loops, pool)
         padded = int(bool(loops.get_producers(pool)))
         return Class(kind="pool", shape={"y": y, "x": x, "o": o, "pad": padded}, flops=_work(loops, reductions))
     return _reduce(loops)

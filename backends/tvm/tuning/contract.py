@@ -63,10 +63,8 @@ class Meta:
     @property
     def target_id(self) -> str:
         """A short name of the target, fit for a folder: "llvm-znver3-1"."""
-        features = "".join(f"{name}" for name in self.target.get("mattr", ()))
-        return "-".join(
-            [self.target["kind"], self.target.get("mcpu", "generic") + features, str(self.target["num-cores"])]
-        )
+        cpu = self.target.get("mcpu", "generic") + "".join(self.target.get("mattr", ()))
+        return f"{self.target['kind']}-{cpu}-{self.target['num-cores']}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Records as MetaSchedule writes them to disk. Only its C++ side can: traces hold objects that Python's `as_json` cannot."""
+"""Records as MetaSchedule writes them. Only its C++ side can: traces hold objects that Python's `as_json` cannot."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class TaskSearch:
                     break
 
     def _near(self, place: Candidate, axis: str) -> Iterator[Candidate]:
-        """Changes along *axis* that were not tried, those whose value lies next to the present one before the others."""
+        """Changes along *axis* that were not tried, those to the nearest values first."""
         values = list(self.grid.axes[axis])
         at = values.index(place[axis])
         fresh = [one for one in self.grid.along(place, axis) if key_of(one) not in self.times]

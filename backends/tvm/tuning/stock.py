@@ -65,7 +65,8 @@ def search(
 ) -> None:
     """Tune *tasks* by MetaSchedule's space, evolutionary search and cost model; the task with most to gain comes next.
 
-    *write* makes JSON values of a record. Each candidate goes to *consult* as {"task": hash, "trace": record} and comes back as {"seconds": float | None}, or
+    *write* makes JSON values of a record. Each candidate goes to *consult* as {"task": hash,
+    "trace": record} and comes back as {"seconds": float | None}, or
     as {"stop": true}, which ends the search. Ends by itself after *trials*, or when no task has new candidates.
     """
     ms = import_meta_schedule()
@@ -116,7 +117,7 @@ class _Running:
     batches: int = 0
 
     def worth(self) -> float:
-        """First whatever has no time yet, the heaviest leading; then by time in one inference, less often the longer."""
+        """Whatever has no time yet, the heaviest first; then by time in one inference, less after each batch."""
         if self.batches == 0:
             return 1e9 + self.task.weight * self.task.flops
         return self.task.weight * (self.best or 0.0) / self.batches

@@ -90,7 +90,7 @@ def register_tiles(rows: int, columns: int, channels: int, vector: Vector, *, ta
     chosen = enough or sorted(found, reverse=True)[:6]
 
     def worth(tile: tuple[int, int, int, list[int]]) -> tuple[float, int, int]:
-        sums, vectors, places, (high, wide, deep) = tile
+        sums, vectors, places, (high, _, deep) = tile
         wasted = vectors * vector.lanes / deep
         loads = (vectors + places) / sums
         return (wasted * max(1.0, loads / 0.7) * max(1.0, 8 / sums), abs(vectors - 2) + (high > 1), -sums)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .contract import Meta
 from .records import open_database, read_meta
 from .search import key_of
 from .tiles import Candidate
@@ -13,7 +12,7 @@ from .tiles import Candidate
 __all__ = ["warm_candidates"]
 
 
-def warm_candidates(folders: Sequence[Path], _meta: Meta) -> dict[tuple[str, str], list[Candidate]]:
+def warm_candidates(folders: Sequence[Path]) -> dict[tuple[str, str], list[Candidate]]:
     """Candidates by kind and shape (as `key_of` writes it), of databases whatever their target: what fits is tried.
 
     Raises `UserError` for a folder that is no tuning database.

@@ -11,9 +11,8 @@ __all__ = [
     "extents",
     "find",
     "inline_all",
-    "parallel_outer",
-    "root_blocks",
     "rewrite_weights",
+    "root_blocks",
     "start_sums",
     "tile",
     "vectorize_innermost",
@@ -97,10 +96,3 @@ def rewrite_weights(loops: Any) -> None:
     from tvm.s_tir import meta_schedule
 
     meta_schedule.postproc.RewriteLayout().apply(loops)
-
-
-def parallel_outer(loops: Any, block: Any, keep: int) -> None:
-    """Run the loops around *block*, bar the innermost *keep*, as one parallel loop."""
-    nest = loops.get_loops(block)[:-keep]
-    if nest:
-        loops.parallel(loops.fuse(*nest) if len(nest) > 1 else nest[0])
