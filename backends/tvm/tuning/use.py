@@ -36,7 +36,7 @@ def usable_target(folder: Path, host: Mapping[str, Any], features: frozenset[str
     """The target of the records in *folder*, if this CPU (*host* with its *features*) runs code of it.
 
     Its number of cores is that of *host*: a kernel tuned for one core is no good for two. Raises `UserError` for
-    records of another kind of target, vector instructions that this CPU lacks, another number of threads or TVM version.
+    records of another kind of target, vector instructions that this CPU lacks, another thread count or TVM version.
     """
     meta = read_meta(folder)
     same = meta.target["kind"] == host["kind"] and meta.target["num-cores"] == host["num-cores"]

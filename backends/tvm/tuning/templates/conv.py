@@ -10,7 +10,6 @@ from .common import (
     extents,
     find,
     inline_all,
-    rewrite_weights,
     start_sums,
     tile,
     vectorize_innermost,
@@ -53,7 +52,6 @@ def schedule_conv(loops: Any, chosen: Candidate) -> None:
     if chosen["par"] != "no":
         loops.parallel(rows)
     start_sums(loops, conv, reduction[0], 2)
-    rewrite_weights(loops)
 
 
 def schedule_depthwise(loops: Any, chosen: Candidate) -> None:

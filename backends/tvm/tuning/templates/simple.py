@@ -10,7 +10,6 @@ from .common import (
     extents,
     find,
     inline_all,
-    rewrite_weights,
     root_blocks,
     tile,
     vectorize_innermost,
@@ -37,8 +36,6 @@ def schedule_dense(loops: Any, chosen: Candidate) -> None:
     if chosen["par"] != "no":
         loops.parallel(outer)
     _start(loops, product, ko)
-    if chosen["rl"]:
-        rewrite_weights(loops)
 
 
 def schedule_pool(loops: Any, chosen: Candidate) -> None:

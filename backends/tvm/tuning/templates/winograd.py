@@ -10,7 +10,6 @@ from .common import (
     extent,
     find,
     inline_all,
-    rewrite_weights,
     start_sums,
     tile,
     vectorize_innermost,
@@ -29,7 +28,6 @@ def schedule_winograd(loops: Any, chosen: Candidate) -> None:
     _transform_input(loops, chosen["vt"], parallel)
     _multiply(loops, chosen, parallel)
     _transform_output(loops, after[-1] if after else out, chosen["vo"], parallel)
-    rewrite_weights(loops)
 
 
 def _transform_input(loops: Any, width: int, parallel: bool) -> None:
