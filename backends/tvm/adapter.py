@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from ...models.errors import Blame, StageError, UnsupportedError, UserError
+from ...models.errors import Blame, StageError, UnsupportedError
 from ..base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
 from ..host import code_digest, host_features, isa, package_versions
 from ..options import FOLDER, check_device, read_options
@@ -24,8 +24,9 @@ from ..precision import (
 )
 from ..signature import load_signature, read_signature, save_signature
 from . import lowering, pipeline, records_apply, schedules
+from .chosen import Chosen, choose_records, read_tuning, tuning_of
 from .tuning.contract import Applied
-from .tuning.use import Tuned, prepare_tuned, usable_target
+from .tuning.use import Tuned, prepare_tuned
 
 __all__ = ["TvmBackend", "TvmSession", "smoke"]
 
@@ -39,7 +40,15 @@ _ARITHMETIC = {
     "fp16": "rounded to fp16 after every operation, sums too",
 }
 
-_CODE = ("tvm/adapter.py", "tvm/tuning/use.py", "tvm/tuning/choice.py", "tvm/tuning/classify.py", "precision.py")
+_CODE = (
+    "tvm/adapter.py",
+    "tvm/chosen.py",
+    "tvm/tuning/history.py",
+    "tvm/tuning/use.py",
+    "tvm/tuning/choice.py",
+    "tvm/tuning/classify.py",
+    "precision.py",
+)
 
 _DISTRIBUTIONS = ("apache-tvm", "apache-tvm-ffi")
 
@@ -64,8 +73,9 @@ _APPLY = """\
 class TvmBackend:
     """Adapter of Apache TVM on the CPU.
 
-    Its option `records` names a tuning database (see `tuning`), whose schedules kernels get. All others get a default
-    schedule, and a figure with such kernels is marked.
+    Kernels get the schedules of tuning records (see `tuning`): the user's own, imported ones, and those that ship with
+    bakeoff, as far as they fit this CPU. All others get a default schedule, and a figure with such kernels is marked.
+    Its option `records` names one database or exported file instead, or "none"; `space` takes the records of one space.
     """
 
     name = "tvm"
@@ -102,8 +112,17 @@ class TvmBackend:
         """
         digest = hashlib.sha256(_source().encode()).hexdigest()
         key = {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": digest, "code": code_digest(*_CODE)}
-        folder = _records(request)
-        return key if folder is None else {**key, "records": _digest(folder), "threads": str(request.threads)}
+        chosen = _records(request)
+        if chosen is None:
+            return key
+        return {
+            **key,
+            "records": chosen.gathered.digest,
+            # What tuning cost is told with its result, so trials that found nothing better count too.
+            "trials": str(chosen.trials),
+            "threads": str(request.threads),
+            "target": json.dumps(chosen.target, sort_keys=True),
+        }
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Write the library, the signature, and the facts that `executed` reports."""
@@ -114,17 +133,20 @@ class TvmBackend:
         if cc.get_cc() is None:
             raise StageError(_NO_COMPILER, blame="compiler", stage="compile")
         signature = read_signature(request.model)
-        target = _target(request)
+        chosen = _records(request)
+        target = _target(chosen)
         facts = _facts(request.model)
         module = _imported(request.model)
         applied: Applied | None = None
+        facts["tuning"] = None
         try:
-            if (folder := _records(request)) is None:
+            if chosen is None:
                 prepared, remarks = pipeline.prepare(module, target, lowering.lowerings(lowering.plan_of({})))
             else:
-                tuned = prepare_tuned(module, folder)
+                tuned = prepare_tuned(module, chosen.folder)
                 remarks, applied = tuned.remarks, tuned.applied
-                pairs = records_apply.read_lines(folder, tuned.lines)
+                facts["tuning"] = asdict(tuning_of(chosen, tuned)) if applied.tuned else None
+                pairs = records_apply.read_lines(chosen.folder, tuned.lines)
                 prepared = records_apply.apply_records(tuned.module, target, pairs)
             scheduled = schedules.schedule(prepared, target)
             pipeline.link(scheduled, target, request.out / _LIBRARY)
@@ -149,12 +171,12 @@ class TvmBackend:
         """The text of the pipeline, and what calls it."""
         _check(request)
         pipeline.import_tvm(request.threads)
-        text = {"pipeline": _source(), "target": _target(request)}
-        folder = _records(request)
-        if folder is None:
+        chosen = _records(request)
+        text = {"pipeline": _source(), "target": _target(chosen)}
+        if chosen is None:
             return _REPRODUCER.format(**text, variants={}, tuned=False, apply="")
-        tuned: Tuned = prepare_tuned(_imported(request.model), folder)
-        apply = _APPLY.format(folder=str(folder), lines=list(tuned.lines))
+        tuned: Tuned = prepare_tuned(_imported(request.model), chosen.folder)
+        apply = _APPLY.format(folder=str(chosen.folder), lines=list(tuned.lines))
         return _REPRODUCER.format(**text, variants=dict(tuned.variants), tuned=True, apply=apply)
 
 
@@ -188,6 +210,7 @@ class TvmSession:
                 **stored_details(self._facts["stored"], "dequantized once, when it is compiled"),
                 **self._facts["arithmetic"],
             },
+            tuning=read_tuning(self._facts["tuning"]),
         )
 
     def close(self) -> None:
@@ -195,7 +218,7 @@ class TvmSession:
         del self._run
 
 
-_OPTIONS: Mapping[str, tuple[str, ...]] = {"records": ("", FOLDER)}
+_OPTIONS: Mapping[str, tuple[str, ...]] = {"records": ("", "none", FOLDER), "space": ("", "bakeoff", "stock")}
 
 _NO_COMPILER = "TVM needs a C compiler to link its code: install g++ or set CXX"
 
@@ -231,32 +254,14 @@ def _check(request: CompileRequest | LoadRequest) -> None:
     check_device("tvm", request.device, ("cpu",))
 
 
-def _records(request: CompileRequest | LoadRequest) -> Path | None:
-    """The tuning database that *request* names, None where it names none."""
-    named = read_options("tvm", request.options, _OPTIONS)["records"]
-    return Path(named) if named else None
+def _records(request: CompileRequest) -> Chosen | None:
+    """The tuning records for *request*: those that its options name, else all that fit here; None for none."""
+    return choose_records(read_options("tvm", request.options, _OPTIONS), request.threads)
 
 
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in ("meta.json", "database_tuning_record.json", "trials.jsonl"):
-        path = folder / name
-        digest.update(path.read_bytes() if path.is_file() else b"")
-    return digest.hexdigest()
-
-
-def _target(request: CompileRequest) -> dict[str, Any]:
-    """This CPU, or the near target that the records of *request* hold for."""
-    import tvm
-
-    features = host_features()
-    host = pipeline.host_target(features)
-    if (folder := _records(request)) is None:
-        return host
-    try:
-        return usable_target(folder, {**host, "num-cores": request.threads}, features, str(tvm.__version__))
-    except UserError as error:
-        raise UnsupportedError(str(error), blame="compiler", stage="compile") from error
+def _target(chosen: Chosen | None) -> dict[str, Any]:
+    """This CPU, or the near target that the records hold for."""
+    return pipeline.host_target(host_features()) if chosen is None else chosen.target
 
 
 def _note(applied: Applied | None) -> str:

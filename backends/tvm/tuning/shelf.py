@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,8 @@ def _refuse_unfit(path: Path, found: Meta, wanted: Meta, features: frozenset[str
 def gather(sources: Sequence[Source], meta: Meta, space: str = "") -> Gathered:
     """The best record of each workload, of *space* only unless it is "".
 
+    They are compiled for the target that they were tuned for; where they come from several, for *meta*'s.
+
     Times of one machine tell nothing of another: of several sources for one workload the first wins, unless a later
     one was tuned for the very same target and is faster.
     """
@@ -152,6 +154,9 @@ def gather(sources: Sequence[Source], meta: Meta, space: str = "") -> Gathered:
         for hash_, one in best.items():
             if hash_ not in chosen or _beats(one, chosen[hash_]):
                 chosen[hash_] = one
+    targets = {json.dumps(dict(one.source.pack.meta.target), sort_keys=True) for one in chosen.values()}
+    if len(targets) == 1:
+        meta = replace(meta, target=json.loads(targets.pop()))
     return Gathered(meta=meta, servings=tuple(chosen[hash_] for hash_ in sorted(chosen)))
 
 

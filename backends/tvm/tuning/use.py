@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import lowering, pipeline
 from .choice import choose
-from .contract import Applied, Meta
+from .contract import Applied, Meta, Task
 from .records import Best, Records, open_database, read_meta, refuse_other
 from .targets import fits
 from .tasks import Item, extract_module
@@ -30,6 +30,8 @@ class Tuned:
     lines: tuple[int, ...]
     """Lines of the database's records that serve its kernels."""
     applied: Applied
+    tasks: tuple[Task, ...]
+    """Of all variants that were weighed: what the model's tuning is told from."""
 
 
 def usable_target(folder: Path, host: Mapping[str, Any], features: frozenset[str], version: str) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def prepare_tuned(imported: Any, folder: Path) -> Tuned:
         variants=variants,
         lines=tuple(one.line for one in found),
         applied=_applied(kernels, best, records),
+        tasks=tuple(item.task for item in items.values()),
     )
 
 
