@@ -139,7 +139,7 @@ def _winograd(builder: Any, call: Any, m: int) -> Any:
     )
 
 
-def _winograd_loops(data: Any, weights: Any, padding: Sequence[int], m: int, height: int, width: int) -> Any:
+def _winograd_loops(data: Any, weights: Any, *, padding: Sequence[int], m: int, height: int, width: int) -> Any:
     """The convolution of *data* (1, H, W, C) with transformed *weights* (m+2, m+2, C, O) as seven tensors.
 
     Each transform is in two steps, one for each direction. Tiles are padded to a multiple of 4, which registers want.

@@ -176,11 +176,7 @@ def caller(library: Path) -> Callable[[Sequence[Any]], list[Any]]:
     import tvm
     from tvm import relax
 
-    machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
-    main = machine["main"]
-    # Weights of tuned kernels are rewritten once to the order in which the kernels read them.
-    rewritten = machine.module.implements_function("main_transform_params")
-    weights = list(machine["main_transform_params"]([])) if rewritten else []
+    main = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())["main"]
 
     def tensor(array: Any) -> Any:
         if array.ctypes.data % ALIGNMENT_BYTES == 0 and array.flags.writeable:
@@ -188,7 +184,7 @@ def caller(library: Path) -> Callable[[Sequence[Any]], list[Any]]:
         return tvm.runtime.tensor(array)
 
     def run(feeds: Sequence[Any]) -> list[Any]:
-        outputs = main(*[tensor(feed) for feed in feeds], *weights)
+        outputs = main(*[tensor(feed) for feed in feeds])
         single = isinstance(outputs, tvm.runtime.Tensor)
         return [np.from_dlpack(output) for output in ([outputs] if single else outputs)]
 

@@ -25,7 +25,7 @@ def read_lines(folder: Path, lines: Sequence[int]) -> list[tuple[Any, Any]]:
 def apply_records(module: Any, target: Any, pairs: Sequence[tuple[Any, Any]]) -> Any:
     """Schedule the kernels of *module*, which `prepare` made tunable, that have a record among *pairs*.
 
-    The function "main_transform_params" of the result rewrites the weights; "main" takes what it returns.
+    Weights are rewritten here and now: the folding of constants runs the kernels that do it.
     """
     import tvm
     from tvm.relax import transform as passes
@@ -35,6 +35,7 @@ def apply_records(module: Any, target: Any, pairs: Sequence[tuple[Any, Any]]) ->
     for workload_json, record_json in pairs:
         workload = database.commit_workload(ms.database.Workload.from_json(workload_json).mod)
         database.commit_tuning_record(ms.database.TuningRecord.from_json(record_json, workload))
-    steps = [passes.MetaScheduleApplyDatabase(), passes.SplitLayoutRewritePreproc(), passes.LiftTransformParams()]
     with tvm.target.Target(target), database, tvm.transform.PassContext(opt_level=3):
+        # The first of these passes looks at the target already when it is made.
+        steps = [passes.MetaScheduleApplyDatabase(), passes.SplitLayoutRewritePreproc(), passes.FoldConstant()]
         return tvm.transform.Sequential(steps)(module)

@@ -102,7 +102,7 @@ def tuned(net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _run(code: str, *arguments: object) -> str:
     """What a fresh process prints: tvm comes into no process of pytest's."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr[-3000:]
     return done.stdout
 
