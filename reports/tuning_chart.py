@@ -79,28 +79,21 @@ def _body(
     pad = (high - low) * 0.15 or high * 0.1
     scale = {"domain": [max(0.0, low - pad), high + pad], "nice": False, "zero": False}
     y: Spec = {"type": "quantitative", "scale": scale, "title": "milliseconds", "axis": {"tickCount": 4}}
-    x = {"field": "x", "type": "quantitative", "title": against, "axis": {"tickCount": 5}, "scale": {"nice": False}}
+    x = {
+        "field": "x",
+        "type": "quantitative",
+        "title": against,
+        "axis": {"tickCount": 5},
+        "scale": {"nice": False, "zero": True},
+    }
     colour = styles[found.view.cell.backend].colour
     layers: list[Any] = []
+    captions: list[Any] = []
     ordered = sorted(rules, key=lambda rule: rule[1])
     for place, (label, value, paint) in enumerate(ordered):
-        data = {"values": [{"ms": value, "text": label}]}
         below = place == 0 and len(ordered) > 1
-        layers += [
-            {
-                "data": data,
-                "mark": {"type": "rule", "strokeWidth": 1.5, "strokeDash": [5, 3], "color": paint},
-                "encoding": {"y": {**y, "field": "ms"}},
-            },
-            {
-                "data": data,
-                "mark": {
-                    **{"type": "text", "align": "right", "baseline": "top" if below else "bottom", "fontSize": 11},
-                    **{"x": "width", "dx": -4, "dy": 4 if below else -4},
-                },
-                "encoding": {"y": {**y, "field": "ms"}, "text": {"field": "text", "type": "nominal"}},
-            },
-        ]
+        layers.append(_rule(value, paint, y))
+        captions += _caption(label, value, y, below=below)
     line = {
         "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2, "color": colour},
         "encoding": {"x": x, "y": {**y, "field": "ms"}},
@@ -109,4 +102,22 @@ def _body(
         "mark": {"type": "point", "filled": True, "size": 40, "opacity": 0, "color": colour},
         "encoding": {"x": x, "y": {**y, "field": "ms"}, "tooltip": tooltip(when="after", figure="estimated")},
     }
-    return {"layer": [*layers, line, dots]}
+    return {"layer": [*layers, line, dots, *captions]}
+
+
+def _rule(value: float, paint: str, y: Spec) -> Spec:
+    return {
+        "data": {"values": [{"ms": value}]},
+        "mark": {"type": "rule", "strokeWidth": 1.5, "strokeDash": [5, 3], "color": paint},
+        "encoding": {"y": {**y, "field": "ms"}},
+    }
+
+
+def _caption(label: str, value: float, y: Spec, *, below: bool) -> list[Spec]:
+    """The words of a rule at its right end, on a halo that keeps lines from running through them."""
+    mark = {"type": "text", "align": "right", "fontSize": 11, "x": "width", "dx": -4}
+    mark |= {"baseline": "top", "dy": 5} if below else {"baseline": "bottom", "dy": -4}
+    halo = {**mark, "stroke": "var(--surface)", "strokeWidth": 4, "strokeJoin": "round", "color": "var(--surface)"}
+    data = {"values": [{"ms": value, "text": label}]}
+    encoding = {"y": {**y, "field": "ms"}, "text": {"field": "text", "type": "nominal"}}
+    return [{"data": data, "mark": kind, "encoding": encoding} for kind in (halo, mark)]
