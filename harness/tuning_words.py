@@ -75,10 +75,10 @@ def _table(name: str, tasks: Sequence[TaskResult]) -> Table:
     from rich.text import Text
 
     table = Table(title=Text(name, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=34)
+    table.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=30)
     for head in ("times", "ms each", "share", "trials", "failed"):
         table.add_column(head, justify="right", no_wrap=True, min_width=6)
-    table.add_column("variant", min_width=7)
+    table.add_column("variant", min_width=6)
     used = sorted((found for found in tasks if found.used), key=_milliseconds, reverse=True)
     total = sum(_milliseconds(found) for found in used)
     for found in used[:_ROWS]:
