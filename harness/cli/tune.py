@@ -91,7 +91,7 @@ def run(
     from ..tuning_progress import rich_tuning
     from ..tuning_words import outcome_report
 
-    order = {
+    order: dict[str, Any] = {
         "suite": _suite(what, chosen),
         "backend": backend,
         "seconds": None if budget is None else parse_budget(budget),
