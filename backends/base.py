@@ -32,6 +32,7 @@ __all__ = [
     "Quantization",
     "Session",
     "SmokeTested",
+    "Tuning",
 ]
 
 Array = NDArray[np.generic]
@@ -104,6 +105,35 @@ class LoadRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How a search found the schedules that a session runs, and what that cost."""
+
+    tasks: int
+    """Kernels that can be tuned."""
+    tuned: int
+    """Those of them that have a schedule from the search; the others have a default one."""
+    flops_share: float
+    """Share (0 to 1) of the floating-point operations that lies in tuned kernels."""
+    untuned: tuple[str, ...] = ()
+    """Names of the others."""
+    spaces: Mapping[str, int] = field(default_factory=dict)
+    """Tuned kernels by the space of candidates that was searched."""
+    variants: Mapping[str, int] = field(default_factory=dict)
+    """Convolutions by how they are computed: direct, wino2, wino4."""
+    sources: Mapping[str, int] = field(default_factory=dict)
+    """Tuned kernels by where their records come from, with the target: {"shipped (llvm-x86-64-v3-1)": 34}."""
+    digest: str = ""
+    """sha256 of the records."""
+    trials: int = 0
+    """Candidates of this model's kernels that were ever tried to get here, failed ones included."""
+    failed: int = 0
+    seconds: float = 0.0
+    """Wall-clock time that these trials took."""
+    curve: tuple[tuple[int, float, float], ...] = ()
+    """(trials, seconds, estimated latency in milliseconds): it only falls; from where every kernel has a schedule."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Executed:
     """How a session really runs, as its runtime reports it (not as it was asked)."""
 
@@ -117,6 +147,8 @@ class Executed:
     marks: tuple[str, ...] = ()
     """Words that must stand beside the figure wherever it is shown, e.g. "untuned"."""
     details: Mapping[str, str] = field(default_factory=dict)
+    tuning: Tuning | None = None
+    """Set where a search found schedules; None for a backend that does not search, and for defaults."""
 
 
 class Session(Protocol):

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Mapping
 
 from ..models.errors import OptionError, UnsupportedError
 
-__all__ = ["SHARE", "check_device", "read_options"]
+__all__ = ["FOLDER", "SHARE", "check_device", "read_options"]
 
 SHARE = "a share from 0 to 1"
 """Allowed value, in the place of the others, of an option that takes any number from 0 to 1."""
+
+FOLDER = "a folder"
+"""The same of an option that takes the path of a folder."""
 
 
 def read_options(backend: str, options: Mapping[str, str], allowed: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -24,8 +27,9 @@ def read_options(backend: str, options: Mapping[str, str], allowed: Mapping[str,
         if name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
             raise OptionError(f"{backend} has no option {name!r}; known options: {known}", stage="compile")
-        if value not in allowed[name] and not (SHARE in allowed[name] and _is_share(value)):
-            known = ", ".join(choice if choice == SHARE else repr(choice) for choice in allowed[name])
+        free = (SHARE in allowed[name] and _is_share(value)) or FOLDER in allowed[name]
+        if value not in allowed[name] and not free:
+            known = ", ".join(choice if choice in (SHARE, FOLDER) else repr(choice) for choice in allowed[name])
             raise OptionError(f"{backend}: option {name}={value!r} is not one of {known}", stage="compile")
     return {name: options.get(name, choices[0]) for name, choices in allowed.items()}
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..models.errors import CellError, MismatchError
-from ..reports.results import Cell, CheckResult, ExecutedFacts
+from ..reports.results import Cell, CheckResult, ExecutedFacts, TuningFacts, TuningPoint
 from .live import LiveCell, Prepared
 from .plan import CellSpec
 from .protocol import Message
@@ -133,4 +133,18 @@ def _check(live: LiveCell) -> CheckResult:
 
 def _executed(report: Message) -> Message:
     facts = dict(report["executed"])
-    return {**facts, "fallbacks": tuple(facts["fallbacks"]), "marks": tuple(facts["marks"])}
+    tuning = facts["tuning"]
+    return {
+        **facts,
+        "fallbacks": tuple(facts["fallbacks"]),
+        "marks": tuple(facts["marks"]),
+        "tuning": None if tuning is None else _tuning(tuning),
+    }
+
+
+def _tuning(found: Message) -> TuningFacts:
+    curve = tuple(
+        TuningPoint(trials=trials, seconds=seconds, estimated_ms=estimated)
+        for trials, seconds, estimated in found["curve"]
+    )
+    return TuningFacts(**{**found, "untuned": tuple(found["untuned"]), "curve": curve})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import dataclasses
 import os
 import random
 import signal
@@ -284,6 +285,7 @@ def _executed(session: Session) -> Message:
         "fallbacks": list(facts.fallbacks),
         "marks": list(facts.marks),
         "details": dict(facts.details),
+        "tuning": None if facts.tuning is None else dataclasses.asdict(facts.tuning),
     }
 
 

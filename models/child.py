@@ -22,7 +22,7 @@ from .cache import disk_errors
 from .errors import BakeoffError, StageError
 from .wire import decode_error, encode_error
 
-__all__ = ["call", "serve"]
+__all__ = ["call", "die_with", "serve"]
 
 _PR_SET_PDEATHSIG = 1
 _TAIL_CHARACTERS = 2000
@@ -57,7 +57,7 @@ def serve(work: Callable[[Mapping[str, Any]], dict[str, Any]], argv: list[str]) 
     the error of a disk that is full.
     """
     scratch = Path(argv[1])
-    _die_with(int(argv[2]))
+    die_with(int(argv[2]))
     asked, answered = scratch / "request.json", scratch / "result.json"
     request = json.loads(asked.read_text(encoding="utf-8"))
     try:
@@ -93,7 +93,7 @@ def _run(module: str, scratch: Path, timeout_s: float, stage: str) -> int:
                 child.wait()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Be killed when *parent* dies, even by SIGKILL: an orphan would burn the cores of the next run. Linux only."""
     if sys.platform != "linux":
         return

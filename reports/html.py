@@ -17,7 +17,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from . import across, facts, prices, strips, verdicts, words
+from . import across, facts, prices, strips, tuning, verdicts, words
 from .ablation import Ablation, ablation, price_of
 from .ablation_chart import waterfall_charts
 from .charts import latency_chart, samples_chart, speed_up_chart
@@ -30,6 +30,8 @@ from .recipes import full_name, steps_of
 from .results import Run
 from .steps import SHORT_HASH, shape_words, step_views
 from .tradeoff import Tradeoff, champion_words, cost_words, name_of, tradeoffs
+from .tuning import TunedCell, tuned_cells
+from .tuning_chart import curve_charts
 from .views import Comparison, RunView, run_view
 
 __all__ = ["render_html"]
@@ -59,6 +61,14 @@ class _Costs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Tuned:
+    """A tuned cell with its curves."""
+
+    found: TunedCell
+    curves: tuple[_Drawn, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Section:
     """One run in the page."""
 
@@ -69,6 +79,16 @@ class _Section:
     speed_ups: tuple[_Drawn, ...]
     drawings: dict[tuple[str, str], tuple[_Drawn, ...]]
     """Charts by variant and setting title."""
+    tuned: tuple[_Tuned, ...]
+    """Cells whose schedules a search found."""
+
+    @property
+    def untuned(self) -> tuple[str, ...]:
+        """Cells, in words, of a backend that has tuned ones, which have no schedule from the search themselves."""
+        searched = {one.found.view.cell.backend for one in self.tuned}
+        cells = [view.cell for view in self.view.measured if view.cell.backend in searched]
+        left = [cell for cell in cells if cell.executed is None or cell.executed.tuning is None]
+        return tuple(f"{cell.variant} ({words.plural(cell.threads, 'thread')})" for cell in left)
 
     @property
     def drawn(self) -> bool:
@@ -137,7 +157,13 @@ def _section(number: int, view: RunView, looks: Styles) -> _Section:
         trades=tuple(_costs(f"{prefix}p{place}", trade, view, looks) for place, trade in enumerate(tradeoffs(view))),
         speed_ups=tuple(_drawn(f"{prefix}s{place}", chart) for place, chart in enumerate(gains)),
         drawings=drawings,
+        tuned=tuple(_tuned(f"{prefix}t{place}", found, view, looks) for place, found in enumerate(tuned_cells(view))),
     )
+
+
+def _tuned(ident: str, found: TunedCell, view: RunView, looks: Styles) -> _Tuned:
+    charts = curve_charts(found, looks) if _charted(found.comparison, view) else ()
+    return _Tuned(found=found, curves=tuple(_drawn(f"{ident}v{which}", chart) for which, chart in enumerate(charts)))
 
 
 def _asset(name: str) -> str:
@@ -185,6 +211,7 @@ def _environment() -> Any:
         "verdicts": verdicts,
         "shapes": SHAPES,
         "prices": prices,
+        "tuning": tuning,
         "precision_asked": precision_asked,
         "ran_as_asked": ran_as_asked,
         "steps_of": steps_of,

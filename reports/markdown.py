@@ -15,6 +15,7 @@ from .reasons import remarks
 from .recipes import steps_of
 from .results import Run
 from .tradeoff import Tradeoff, cost_words, tradeoffs
+from .tuning import payback_words, share_words, source_words, space_words, tuned_cells
 from .views import CellView, Comparison, RunView, run_view
 
 __all__ = ["code", "summary_markdown"]
@@ -136,6 +137,20 @@ def _costs(view: RunView) -> Iterator[str]:
         yield ""
 
 
+def _tuning(view: RunView) -> Iterator[str]:
+    found = tuned_cells(view)
+    for one in found:
+        cell, facts_of = one.view.cell, one.facts
+        cost = f"{words.seconds(facts_of.seconds)}, {words.plural(facts_of.trials, 'trial')}"
+        yield (
+            f"- {code(cell.variant)}, {words.plural(cell.threads, 'thread')}: {code(cell.backend)} tuned "
+            f"{_plain(share_words(facts_of))}; space {code(space_words(facts_of))}; records "
+            f"{code(source_words(facts_of))}; {cost}; {_plain(payback_words(one))}"
+        )
+    if found:
+        yield ""
+
+
 def _suspicious(view: RunView) -> Iterator[str]:
     doubtful = [found for found in view.measured if found.cell.suspicious]
     if doubtful:
@@ -172,6 +187,7 @@ def _run(run: Run) -> Iterator[str]:
     yield from _costs(view)
     if view.comparisons:
         yield from _verdict_table(view)
+    yield from _tuning(view)
     yield from _suspicious(view)
     yield from _failures(view)
     yield (

@@ -9,7 +9,7 @@ from typing import Literal
 from . import words
 from .intervals import interval_of
 from .recipes import recipe
-from .results import Cell
+from .results import Cell, ExecutedFacts
 
 __all__ = ["Mark", "cell_marks", "not_interleaved", "precision_asked", "ran_as_asked"]
 
@@ -76,10 +76,7 @@ def _execution_marks(cell: Cell) -> Iterator[Mark]:
     if ran is None:
         return
     for word in ran.marks:
-        why = (
-            "The backend ran its default schedule, which nobody ships." if word == "untuned" else "Set by the backend."
-        )
-        yield Mark(code="untuned" if word == "untuned" else "backend", label=word, why=why)
+        yield Mark(code="untuned" if word.endswith("untuned") else "backend", label=word, why=_why(word, ran))
     if ran.fallbacks:
         why = f"Parts ran elsewhere than asked: {'; '.join(ran.fallbacks)}."
         yield Mark(code="fallback", label="fallback", why=why, level="caution")
@@ -96,6 +93,14 @@ def _execution_marks(cell: Cell) -> Iterator[Mark]:
     elif ran.threads_seen is not None and ran.threads_seen > cell.threads:
         why = f"Asked for {cell.threads}, the kernel saw {ran.threads_seen} threads burn CPU."
         yield Mark(code="threads", label=f"{ran.threads_seen} threads seen", why=why, level="caution")
+
+
+def _why(word: str, ran: ExecutedFacts) -> str:
+    if word == "untuned":
+        return "The backend ran its default schedule, which nobody ships."
+    if word.endswith("untuned") and ran.tuning is not None:
+        return f"Kernels with the default schedule, which nobody ships: {', '.join(ran.tuning.untuned)}."
+    return "Set by the backend."
 
 
 def cell_marks(cell: Cell) -> tuple[Mark, ...]:

@@ -30,6 +30,8 @@ __all__ = [
     "Run",
     "StepFacts",
     "Target",
+    "TuningFacts",
+    "TuningPoint",
 ]
 
 SCHEMA_VERSION = 1
@@ -148,6 +150,43 @@ class ModelFacts(_Record):
     """Share of these that are exactly zero: a mask keeps them in place, a changed shape has none."""
 
 
+class TuningPoint(_Record):
+    """One step of a tuning curve."""
+
+    trials: int
+    seconds: float
+    estimated_ms: float
+    """Sum of the best times of the model's kernels, as measured one by one while tuning."""
+
+
+class TuningFacts(_Record):
+    """How a search found the schedules of a compiled model, and what that cost."""
+
+    tasks: int
+    """Kernels that can be tuned."""
+    tuned: int
+    """Those that run a schedule from the search; the others have a default one."""
+    flops_share: float
+    """Share (0 to 1) of the floating-point operations that lies in tuned kernels."""
+    untuned: tuple[str, ...] = ()
+    """Names of the others."""
+    spaces: dict[str, int] = Field(default_factory=dict)
+    """Tuned kernels by the space of candidates that was searched: {"bakeoff": 34}."""
+    variants: dict[str, int] = Field(default_factory=dict)
+    """Convolutions by how they are computed: {"direct": 4, "wino4": 13}."""
+    sources: dict[str, int] = Field(default_factory=dict)
+    """Tuned kernels by where their records come from, with the target: {"shipped (llvm-x86-64-v3-1)": 34}."""
+    digest: str = ""
+    """sha256 of the records."""
+    trials: int = 0
+    """Candidates of this model's kernels that were ever tried to get here, failed ones included."""
+    failed: int = 0
+    seconds: float = 0.0
+    """Wall-clock time that these trials took."""
+    curve: tuple[TuningPoint, ...] = ()
+    """It only falls, and begins where every kernel has a schedule."""
+
+
 class ExecutedFacts(_Record):
     """How a cell really ran, as its runtime and the kernel's counters say."""
 
@@ -163,6 +202,8 @@ class ExecutedFacts(_Record):
     marks: tuple[str, ...] = ()
     """Words that must stand beside the figure wherever it is shown, e.g. "untuned"."""
     details: dict[str, str] = Field(default_factory=dict)
+    tuning: TuningFacts | None = None
+    """Set where a search found schedules; null for a backend that does not search, and for default schedules."""
 
 
 class CheckResult(_Record):

@@ -10,6 +10,7 @@ from .doubts import doubts
 from .reasons import remarks
 from .results import Run
 from .tradeoff import champion_words, tradeoffs
+from .tuning import payback_words, share_words, source_words, space_words, tuned_cells
 from .views import CellView, Comparison, RunView, run_view
 
 if TYPE_CHECKING:
@@ -131,6 +132,20 @@ def _costs(view: RunView) -> Iterator[RenderableType]:
             yield Text(f"  {_clean(remark.text)}", style="yellow")
 
 
+def _tuning(view: RunView) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    for found in tuned_cells(view):
+        cell, facts_of = found.view.cell, found.facts
+        text = Text(f"{_clean(cell.variant)}, {view.short_title(found.comparison.setting)}: ", style="bold")
+        cost = f"{words.seconds(facts_of.seconds)} and {words.plural(facts_of.trials, 'trial')}"
+        told = (
+            f"{cell.backend} tuned {share_words(facts_of)}; space {space_words(facts_of)}; records "
+            f"{source_words(facts_of)}; it took {cost} and {payback_words(found)}."
+        )
+        yield text.append(_clean(told), style="not bold")
+
+
 def run_report(run: Run) -> Group:
     """All comparisons of *run* as Rich tables, then why cells failed or are suspicious, then the verdict."""
     from rich.console import Group
@@ -140,6 +155,7 @@ def run_report(run: Run) -> Group:
     parts: list[RenderableType] = [_table(view, comparison) for comparison in view.comparisons]
     parts.extend(_reasons(view))
     parts.extend(_costs(view))
+    parts.extend(_tuning(view))
     if run.status != "finished":
         parts.append(Text(f"This run is not finished ({run.status}).", style="yellow"))
     parts.append(Text(_clean(verdicts.headline(view)), style="bold"))

@@ -7,13 +7,14 @@ import inspect
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from ...models.errors import Blame, StageError, UnsupportedError
 from ..base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
 from ..host import code_digest, host_features, isa, package_versions
-from ..options import check_device, read_options
+from ..options import FOLDER, check_device, read_options
 from ..precision import (
     count_stored_weights,
     count_weight_precisions,
@@ -22,7 +23,10 @@ from ..precision import (
     stored_details,
 )
 from ..signature import load_signature, read_signature, save_signature
-from . import pipeline, schedules
+from . import lowering, pipeline, records_apply, schedules
+from .chosen import Chosen, choose_records, read_tuning, tuning_of
+from .tuning.contract import Applied
+from .tuning.use import Tuned, prepare_tuned
 
 __all__ = ["TvmBackend", "TvmSession", "smoke"]
 
@@ -36,6 +40,16 @@ _ARITHMETIC = {
     "fp16": "rounded to fp16 after every operation, sums too",
 }
 
+_CODE = (
+    "tvm/adapter.py",
+    "tvm/chosen.py",
+    "tvm/tuning/history.py",
+    "tvm/tuning/use.py",
+    "tvm/tuning/choice.py",
+    "tvm/tuning/classify.py",
+    "precision.py",
+)
+
 _DISTRIBUTIONS = ("apache-tvm", "apache-tvm-ffi")
 
 _REPRODUCER = """\
@@ -47,14 +61,22 @@ def build(model: str, threads: int) -> Any:
     import_tvm(threads)
     target = {target!r}
     library = Path(tempfile.mkdtemp()) / "model.so"
-    prepared, _ = prepare(import_onnx(Path(model)), target)
-    link(schedule(prepared, target), target, library)
+    prepared, _ = prepare(import_onnx(Path(model)), target, lowerings(plan_of({variants!r})), tunable={tuned})
+{apply}    link(schedule(prepared, target), target, library)
     return caller(library)
+"""
+_APPLY = """\
+    prepared = apply_records(prepared, target, read_lines(Path({folder!r}), {lines!r}))
 """
 
 
 class TvmBackend:
-    """Adapter of Apache TVM on the CPU, untuned: kernels get a default schedule and every figure is marked so."""
+    """Adapter of Apache TVM on the CPU.
+
+    Kernels get the schedules of tuning records (see `tuning`): the user's own, imported ones, and those that ship with
+    bakeoff, as far as they fit this CPU. All others get a default schedule, and a figure with such kernels is marked.
+    Its option `records` names one database or exported file instead, or "none"; `space` takes the records of one space.
+    """
 
     name = "tvm"
     extra = "tvm"
@@ -84,11 +106,23 @@ class TvmBackend:
         return smoke()
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
-        """Versions, ISA and the digest of the pipeline's text. The number of threads is set at load."""
-        read_options("tvm", request.options, {})
+        """Versions, ISA, the digest of the pipeline's text, and of the records, which hold for a number of threads.
+
+        Without records the number of threads is set at load.
+        """
         digest = hashlib.sha256(_source().encode()).hexdigest()
-        code = code_digest("tvm/adapter.py", "precision.py")
-        return {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": digest, "code": code}
+        key = {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": digest, "code": code_digest(*_CODE)}
+        chosen = _records(request)
+        if chosen is None:
+            return key
+        return {
+            **key,
+            "records": chosen.gathered.digest,
+            # What tuning cost is told with its result, so trials that found nothing better count too.
+            "trials": str(chosen.trials),
+            "threads": str(request.threads),
+            "target": json.dumps(chosen.target, sort_keys=True),
+        }
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
         """Write the library, the signature, and the facts that `executed` reports."""
@@ -99,19 +133,30 @@ class TvmBackend:
         if cc.get_cc() is None:
             raise StageError(_NO_COMPILER, blame="compiler", stage="compile")
         signature = read_signature(request.model)
-        target = pipeline.host_target(host_features())
+        chosen = _records(request)
+        target = _target(chosen)
         facts = _facts(request.model)
         module = _imported(request.model)
+        applied: Applied | None = None
+        facts["tuning"] = None
         try:
-            prepared, remarks = pipeline.prepare(module, target)
+            if chosen is None:
+                prepared, remarks = pipeline.prepare(module, target, lowering.lowerings(lowering.plan_of({})))
+            else:
+                tuned = prepare_tuned(module, chosen.folder)
+                remarks, applied = tuned.remarks, tuned.applied
+                facts["tuning"] = asdict(tuning_of(chosen, tuned)) if applied.tuned else None
+                pairs = records_apply.read_lines(chosen.folder, tuned.lines)
+                prepared = records_apply.apply_records(tuned.module, target, pairs)
             scheduled = schedules.schedule(prepared, target)
             pipeline.link(scheduled, target, request.out / _LIBRARY)
         except Exception as error:  # its errors share no base class
             raise _failed(error, "compiler", "compile") from error
         save_signature(request.out, signature)
         facts |= {"target": json.dumps(target), "plain_loops": ", ".join(schedules.plain_loops(scheduled))}
+        facts["applied"] = None if applied is None else asdict(applied)
         (request.out / _FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-        return ("untuned: default schedules, no search", *remarks)
+        return (_note(applied), *remarks)
 
     def load(self, request: LoadRequest) -> TvmSession:
         """Load the library into a virtual machine of Relax."""
@@ -126,8 +171,13 @@ class TvmBackend:
         """The text of the pipeline, and what calls it."""
         _check(request)
         pipeline.import_tvm(request.threads)
-        target = pipeline.host_target(host_features())
-        return _REPRODUCER.format(pipeline=_source(), target=target)
+        chosen = _records(request)
+        text = {"pipeline": _source(), "target": _target(chosen)}
+        if chosen is None:
+            return _REPRODUCER.format(**text, variants={}, tuned=False, apply="")
+        tuned: Tuned = prepare_tuned(_imported(request.model), chosen.folder)
+        apply = _APPLY.format(folder=str(chosen.folder), lines=list(tuned.lines))
+        return _REPRODUCER.format(**text, variants=dict(tuned.variants), tuned=True, apply=apply)
 
 
 class TvmSession:
@@ -153,19 +203,22 @@ class TvmSession:
             precision=self._facts["precision"],
             threads=int(tvm.get_global_func("runtime.NumThreads")()),
             fallbacks=(f"kernels left as plain loops: {plain}",) if (plain := self._facts["plain_loops"]) else (),
-            marks=("untuned", *self._facts["marks"]),
+            marks=(*_untuned_mark(self._facts["applied"]), *self._facts["marks"]),
             details={
                 "target": self._facts["target"],
-                "schedule": "default tiles, no search",
+                **_schedule_details(self._facts["applied"]),
                 **stored_details(self._facts["stored"], "dequantized once, when it is compiled"),
                 **self._facts["arithmetic"],
             },
+            tuning=read_tuning(self._facts["tuning"]),
         )
 
     def close(self) -> None:
         """Drop the virtual machine."""
         del self._run
 
+
+_OPTIONS: Mapping[str, tuple[str, ...]] = {"records": ("", "none", FOLDER), "space": ("", "bakeoff", "stock")}
 
 _NO_COMPILER = "TVM needs a C compiler to link its code: install g++ or set CXX"
 
@@ -193,12 +246,48 @@ def smoke() -> str:
 
 
 def _source() -> str:
-    return inspect.getsource(pipeline) + "\n\n" + inspect.getsource(schedules)
+    return "\n\n".join(inspect.getsource(part) for part in (pipeline, lowering, records_apply, schedules))
 
 
 def _check(request: CompileRequest | LoadRequest) -> None:
-    read_options("tvm", request.options, {})
+    read_options("tvm", request.options, _OPTIONS)
     check_device("tvm", request.device, ("cpu",))
+
+
+def _records(request: CompileRequest) -> Chosen | None:
+    """The tuning records for *request*: those that its options name, else all that fit here; None for none."""
+    return choose_records(read_options("tvm", request.options, _OPTIONS), request.threads)
+
+
+def _target(chosen: Chosen | None) -> dict[str, Any]:
+    """This CPU, or the near target that the records hold for."""
+    return pipeline.host_target(host_features()) if chosen is None else chosen.target
+
+
+def _note(applied: Applied | None) -> str:
+    if applied is None or applied.tuned == 0:
+        return "untuned: default schedules, no search"
+    return f"tuned: {applied.tuned} of {applied.tasks} tasks, {applied.flops_share:.1%} of the operations"
+
+
+def _untuned_mark(applied: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if applied is None or applied["tuned"] == 0:
+        return ("untuned",)
+    left = applied["tasks"] - applied["tuned"]
+    return (f"{left} of {applied['tasks']} tasks untuned",) if left else ()
+
+
+def _schedule_details(applied: Mapping[str, Any] | None) -> dict[str, str]:
+    if applied is None:
+        return {"schedule": "default tiles, no search"}
+    spaces = ", ".join(f"{count} tasks by the space {name}" for name, count in applied["spaces"].items())
+    details = {
+        "schedule": f"tuned: {spaces}" if spaces else "default tiles: no record fits",
+        "records": f"{applied['target_id']} {applied['digest'][:12]}",
+        "tuned share of operations": f"{applied['flops_share']:.1%}",
+        "convolutions": ", ".join(f"{count} {name}" for name, count in sorted(applied["variants"].items())) or "none",
+    }
+    return {**details, "untuned tasks": ", ".join(applied["untuned"])} if applied["untuned"] else details
 
 
 def _imported(model: Path) -> Any:

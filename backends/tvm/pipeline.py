@@ -110,14 +110,20 @@ def _hard_swish(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
     return relax.op.multiply(inputs[0], _hard_sigmoid(relax, inputs, {"alpha": 1 / 6, "beta": 0.5}, opset))
 
 
-def prepare(module: Any, target: Any) -> tuple[Any, list[str]]:
-    """Fold, convert convolutions to NHWC with HWIO weights, lower to loops and fuse them; and what went otherwise."""
+def prepare(module: Any, target: Any, lowerings: Any = None, *, tunable: bool = False) -> tuple[Any, list[str]]:
+    """Fold, convert convolutions to NHWC with HWIO weights, lower to loops and fuse them; and what went otherwise.
+
+    *lowerings* of single operators take the place of TVM's own. *tunable*: say of each kernel which of its inputs are
+    constant, so that records may store them in another order.
+    """
     import tvm
     from tvm.relax import transform as passes
 
     fold = [passes.CanonicalizeBindings(), fold_shapes(), passes.FoldConstant()]
     layout = [passes.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}), passes.Normalize()]
     fuse = [passes.AnnotateTIROpPattern(), passes.FoldConstant(), passes.FuseOps(), passes.FuseTIR()]
+    attach = [passes.AttachAttrLayoutFreeBuffers()] if tunable else []
+    lower = passes.LegalizeOps(lowerings or {})
     remarks = []
     with tvm.target.Target(target):
         module = tvm.transform.Sequential([passes.DecomposeOpsForInference(), *fold])(module)
@@ -126,7 +132,7 @@ def prepare(module: Any, target: Any) -> tuple[Any, list[str]]:
         except tvm.error.InternalError as error:
             # It fails on transformers, by std::bad_alloc; convolutions then stay as the ONNX file has them.
             remarks.append(f"layout stays NCHW, since TVM's ConvertLayout failed: {error}")
-        return tvm.transform.Sequential([*fold, passes.LegalizeOps(), *fuse])(module), remarks
+        return tvm.transform.Sequential([*fold, lower, *fuse, *attach])(module), remarks
 
 
 def fold_shapes() -> Any:

@@ -28,6 +28,7 @@ COMMANDS = {
     "schema": ("schema:schema", "Print the JSON Schema of a run or of a suite."),
     "show": ("show:show", "Show a run in the terminal, or as JSON."),
     "target": ("target:target", "Describe this machine as a hardware target."),
+    "tune": ("tune:tune", "Search for a model's fastest schedules, and keep them."),
 }
 
 

@@ -22,6 +22,8 @@ from bakeoff.reports.results import (
     Run,
     StepFacts,
     Target,
+    TuningFacts,
+    TuningPoint,
 )
 
 START = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -476,3 +478,46 @@ def variants_run(isa: tuple[str, ...] = OLD_ISA, **extra: object) -> Run:
     command = "bakeoff run --model digits_resnet,mobilenet_v2 --variant " + ",".join(VARIANTS)
     fields: dict[str, object] = {"target": target(isa=isa), "models": models, "command": command, "suite": "variants"}
     return make_run(tuple(cells), **fields | extra)
+
+
+def tuning(seconds: float = 412.0, trials: int = 1180, end_ms: float = 20.4, **extra: object) -> TuningFacts:
+    """What a search leaves: a curve that falls fast, then slowly."""
+    steps = [(0.04, 2.6), (0.08, 1.9), (0.14, 1.45), (0.2, 1.3), (0.35, 1.16), (0.5, 1.07), (0.72, 1.02), (0.93, 1.0)]
+    fields: dict[str, object] = {
+        "tasks": 24,
+        "tuned": 24,
+        "flops_share": 1.0,
+        "spaces": {"bakeoff": 24},
+        "variants": {"direct": 4, "wino4": 13},
+        "sources": {"own (llvm-znver5-1)": 24},
+        "digest": "ab" * 32,
+        "trials": trials,
+        "failed": 7,
+        "seconds": seconds,
+        "curve": tuple(
+            TuningPoint(trials=int(share * trials), seconds=share * seconds, estimated_ms=end_ms * slow)
+            for share, slow in steps
+        ),
+    }
+    return TuningFacts.model_validate(fields | extra)
+
+
+def tuned_run(**extra: object) -> Run:
+    """Three models on TVM: tuned and fastest, tuned in part and slower, untuned; beside ONNX Runtime and OpenVINO."""
+    shipped = tuning(
+        0.0, 0, 13.0, tuned=30, tasks=33, flops_share=0.981, untuned=("fused_mean", "fused_add_clip", "softmax"),
+        spaces={"bakeoff": 26, "stock": 4}, sources={"own (llvm-znver5-1)": 4, "shipped (llvm-x86-64-v3-1)": 26},
+    )  # fmt: skip
+    part = shipped.model_copy(update={"seconds": 240.0, "trials": 610, "curve": tuning(240.0, 610, 14.2).curve})
+    cells = []
+    for model, centre, facts, marks in (
+        ("resnet18", 20.9, tuning(), ()),
+        ("mobilenet_v2", 14.6, part, ("3 of 33 tasks untuned",)),
+        ("shufflenet_v2_x1_0", 300.0, None, ("untuned",)),
+    ):
+        cells += [measured_cell(model, backend, 1, group=model) for backend in ("eager", "onnxruntime", "openvino")]
+        ran = ExecutedFacts(
+            device="cpu", precision="fp32", threads=1, threads_seen=1, cores=(0,), marks=marks, tuning=facts
+        )
+        cells.append(measured_cell(model, "tvm", 1, centre=centre, executed=ran, group=model))
+    return make_run(tuple(cells), **extra)

@@ -1,0 +1,99 @@
+"""Which records a compilation takes, and what is told of them afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...models.cache import default_cache, publish
+from ...models.errors import UnsupportedError, UserError
+from ..base import Tuning
+from ..host import host_features
+from . import pipeline
+from .tuning.contract import Meta
+from .tuning.history import history
+from .tuning.records import SCHEMA
+from .tuning.shelf import Gathered, find_sources, gather
+from .tuning.use import Tuned
+
+__all__ = ["Chosen", "choose_records", "read_tuning", "tuning_of"]
+
+_KIND = "tvm-records"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The records for one target and thread count, as a database that stays in the artifact cache."""
+
+    folder: Path
+    """Line n of its records is the nth of `gathered.servings`."""
+    target: dict[str, Any]
+    """What they are compiled for: the target that they were tuned for, or this CPU where they come from several."""
+    gathered: Gathered
+    space: str
+    trials: int
+    """All trials of the databases that were looked at."""
+
+
+def choose_records(options: Mapping[str, str], threads: int) -> Chosen | None:
+    """The records that the options `records` and `space` ask for; None where there are none. Imports tvm.
+
+    Raises `UnsupportedError` for records that were named and do not fit: of another target, thread count or version.
+    """
+    tvm = pipeline.import_tvm(threads)
+    features = host_features()
+    host = {**pipeline.host_target(features), "num-cores": threads}
+    meta = Meta(schema=SCHEMA, tvm=str(tvm.__version__), target=host)
+    cache = default_cache()
+    try:
+        sources = find_sources(options["records"], meta, cache, features)
+    except UserError as error:
+        raise UnsupportedError(str(error), blame="compiler", stage="compile") from error
+    gathered = gather(sources, meta, options["space"])
+    if not gathered.servings:
+        return None
+    folder = publish(cache, _KIND, gathered.digest, lambda made: gathered.write(made / "records"))
+    return Chosen(
+        folder=folder / "records",
+        target=dict(gathered.meta.target),
+        gathered=gathered,
+        space=options["space"],
+        trials=sum(len(source.pack.trials) for source in sources),
+    )
+
+
+def tuning_of(chosen: Chosen, tuned: Tuned) -> Tuning:
+    """What is told of a compilation that took *chosen*: the share that is tuned, what it cost and how it went."""
+    servings = [chosen.gathered.servings[line] for line in tuned.lines]
+    titles = Counter(one.source.title for one in servings)
+    packs = {one.source.title: one.source.pack for one in servings}
+    histories = {title: history(tuned.tasks, pack.trials, chosen.space) for title, pack in packs.items()}
+    main = max(titles, key=lambda title: titles[title], default=None)
+    applied = tuned.applied
+    return Tuning(
+        tasks=applied.tasks,
+        tuned=applied.tuned,
+        flops_share=applied.flops_share,
+        untuned=applied.untuned,
+        spaces=dict(applied.spaces),
+        variants=dict(applied.variants),
+        sources=dict(titles),
+        digest=applied.digest,
+        trials=sum(one.trials for one in histories.values()),
+        failed=sum(one.failed for one in histories.values()),
+        seconds=sum(one.seconds for one in histories.values()),
+        curve=()
+        if main is None
+        else tuple((point.trials, point.elapsed_s, point.estimated_ms) for point in histories[main].curve),
+    )
+
+
+def read_tuning(data: Mapping[str, Any] | None) -> Tuning | None:
+    """The `Tuning` that was written as a dict into an artifact."""
+    if data is None:
+        return None
+    curve = tuple((int(trials), float(seconds), float(ms)) for trials, seconds, ms in data["curve"])
+    return Tuning(**{**data, "untuned": tuple(data["untuned"]), "curve": curve})

@@ -1,0 +1,105 @@
+"""Builds a scheduled kernel and times it. Runs in a worker that may be killed at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Meter", "build"]
+
+# One timing is a batch of calls as long as this, and these share this budget.
+_BATCH_S = 0.003
+_BUDGET_S = 0.04
+
+# Beyond this multiple of the best time a candidate is out, and its exact time of no matter.
+_HOPELESS = 1.3
+
+# Weights smaller than this stay in the caches whatever else a model computes.
+_COLD_BYTES = 64 * 1024
+
+
+def build(scheduled: Any, target: Any) -> Any:
+    """Machine code of the module *scheduled*; weights are taken as already stored in its order."""
+    import tvm
+    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+
+    stripped = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(scheduled)
+    with tvm.transform.PassContext(opt_level=3):
+        return tvm.tirx.build(stripped, target=target)
+
+
+@dataclass
+class Meter:
+    """Times kernels in this process on random data, which it keeps for the next kernel of the same shapes."""
+
+    _tensors: dict[tuple[int, tuple[int, ...], str], Any] = field(default_factory=dict)
+
+    def hot(self, kernel: Any, shapes: Sequence[tuple[tuple[int, ...], str]], best: float | None) -> float:
+        """Seconds of one call with all data in the caches if they are large enough; rough where far above *best*."""
+        call, arguments = kernel["main"], [self._tensor(i, *shape) for i, shape in enumerate(shapes)]
+        once = min(_timed(call, arguments, 1) for _ in range(2))
+        if best is not None and once > 3 * best:
+            return once
+        count = max(1, int(_BATCH_S / max(once, 1e-7)))
+        times: list[float] = []
+        start = time.perf_counter()
+        while time.perf_counter() - start < _BUDGET_S:
+            times.append(_timed(call, arguments, count))
+            if best is not None and len(times) >= 3 and min(times) > _HOPELESS * best:
+                break
+        return _quantile(times, 0.3)
+
+    def cold(
+        self, kernel: Any, shapes: Sequence[tuple[tuple[int, ...], str]], weights: Sequence[int], size: int
+    ) -> float:
+        """Seconds of one call whose *weights* (positions of arguments) were last used *size* bytes of weights ago."""
+        import tvm
+
+        weights = [i for i in weights if _bytes(shapes[i]) >= _COLD_BYTES]
+        base = [self._tensor(i, *shape) for i, shape in enumerate(shapes)]
+        own = sum(_bytes(shapes[i]) for i in weights)
+        copies = min(12, max(2, size // own)) if own else 1
+        sets = []
+        for _ in range(copies):
+            arguments = list(base)
+            for i in weights:
+                arguments[i] = tvm.runtime.tensor(base[i].numpy())
+            sets.append(arguments)
+        call = kernel["main"]
+        times: list[float] = []
+        start = time.perf_counter()
+        while len(times) < 4 * copies or time.perf_counter() - start < 2 * _BUDGET_S:
+            times += [_timed(call, arguments, 1) for arguments in sets]
+        return _quantile(times[copies:], 0.4)
+
+    def _tensor(self, position: int, shape: tuple[int, ...], dtype: str) -> Any:
+        key = (position, shape, dtype)
+        if key not in self._tensors:
+            self._tensors[key] = _random(shape, dtype)
+        return self._tensors[key]
+
+
+def _random(shape: tuple[int, ...], dtype: str) -> Any:
+    import numpy as np
+    import tvm
+
+    return tvm.runtime.tensor(np.random.default_rng(0).uniform(-1, 1, shape).astype(dtype))
+
+
+def _bytes(shape: tuple[tuple[int, ...], str]) -> int:
+    import numpy as np
+
+    return int(np.prod(shape[0], dtype=np.int64)) * np.dtype(shape[1]).itemsize
+
+
+def _timed(call: Any, arguments: Sequence[Any], count: int) -> float:
+    start = time.perf_counter()
+    for _ in range(count):
+        call(*arguments)
+    return (time.perf_counter() - start) / count
+
+
+def _quantile(times: Sequence[float], share: float) -> float:
+    return sorted(times)[int(share * (len(times) - 1))]

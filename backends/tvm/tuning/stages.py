@@ -1,0 +1,159 @@
+"""The stages of tuning; each spends trials of the ledger as long as the budget lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from .budget import Purse
+from .contract import Kind
+from .ledger import Ledger, place_of
+from .process import Worker
+from .search import TaskSearch, key_of
+from .tiles import Candidate
+
+__all__ = ["cold", "cover", "refine", "rest", "stock"]
+
+# First guesses for each task by kind; where a model has many tasks, fewer, so that they take about a minute in all.
+_GUESSES: Mapping[Kind, int] = {
+    "conv": 6,
+    "depthwise": 6,
+    "winograd": 4,
+    "dense": 5,
+    "pool": 4,
+    "reduce": 4,
+    "elementwise": 6,
+    "other": 6,
+}
+_COVER_TRIALS = 260
+_LEAST_GUESSES = 3
+
+# Trials of a task before another may come.
+_CHUNK = 6
+
+# Candidates of a task that are timed cold, and of which kinds: those whose weights may be large. A variant that is
+# slower than this multiple of the best of its site is not.
+_COLD = 2
+_COLD_KINDS = ("conv", "winograd", "dense")
+_FAR = 1.5
+
+# MetaSchedule's search may think this long between two candidates.
+_THINK_S = 600.0
+
+
+def cover(ledger: Ledger) -> None:
+    """A few guesses for every task; all tasks get their first before any gets its second."""
+    searches = ledger.searches.values()
+    wanted = sum(_GUESSES[one.task.kind] for one in searches)
+    share = min(1.0, _COVER_TRIALS / max(1, wanted))
+    for number in range(1, max(_GUESSES.values()) + 1):
+        for one in searches:
+            count = max(_LEAST_GUESSES, round(_GUESSES[one.task.kind] * share))
+            if number > count:
+                continue
+            candidate = one.first(number, _like(ledger, one))
+            if candidate is None:
+                continue
+            if not ledger.budget.left():
+                return
+            ledger.attempt(one, candidate, "cover")
+
+
+def _like(ledger: Ledger, one: TaskSearch) -> list[Candidate]:
+    """The best candidate of a task that differs in its epilogue only, and those of other databases."""
+    kin = [
+        other.ranked()[0]
+        for other in ledger.searches.values()
+        if other is not one
+        and other.task.kind == one.task.kind
+        and other.task.shape == one.task.shape
+        and other.best is not None
+    ]
+    return [*kin[:1], *ledger.warm.get((one.task.kind, key_of(one.task.shape)), ())]
+
+
+def refine(ledger: Ledger) -> None:
+    """Steps from the best candidates, where they promise the most."""
+    searches = [one for one in ledger.searches.values() if one.best is not None and one.task.kind != "other"]
+    purse = Purse(searches)
+    while searches:
+        one = purse.next(searches)
+        before = one.best
+        for _ in range(_CHUNK):
+            candidate = one.refine()
+            if candidate is None:
+                searches.remove(one)
+                break
+            if not _left(ledger):
+                return
+            ledger.attempt(one, candidate, "refine")
+        purse.report(one, before)
+
+
+def rest(ledger: Ledger) -> None:
+    """Random candidates with what is left, where there is a budget to end them."""
+    if ledger.request.seconds is None and ledger.request.trials is None:
+        return
+    searches = [one for one in ledger.searches.values() if one.best is not None]
+    purse = Purse(searches)
+    while searches and _left(ledger):
+        one = purse.next(searches)
+        before, candidate = one.best, one.draw()
+        if candidate is None:
+            searches.remove(one)
+            continue
+        ledger.attempt(one, candidate, "rest")
+        purse.report(one, before)
+
+
+def _left(ledger: Ledger) -> bool:
+    """Whether there is budget beyond what timing cold will take."""
+    return ledger.budget.left(keep_trials=sum(1 for _ in _cold_candidates(ledger)))
+
+
+def cold(ledger: Ledger) -> None:
+    """Time the best candidates again with weights as cold as they are within the model."""
+    for one, candidate in list(_cold_candidates(ledger)):
+        if not ledger.budget.left():
+            return
+        ledger.attempt(one, candidate, "cold")
+
+
+def _cold_candidates(ledger: Ledger) -> Iterator[tuple[TaskSearch, Candidate]]:
+    fastest: dict[str, float] = {}
+    for one in ledger.searches.values():
+        if one.best is not None:
+            place = place_of(one.task)
+            fastest[place] = min(one.best, fastest.get(place, one.best))
+    chosen = [
+        one
+        for one in ledger.searches.values()
+        if one.task.kind in _COLD_KINDS and one.best is not None and one.best <= _FAR * fastest[place_of(one.task)]
+    ]
+    # Rivals of one site follow each other, the heaviest sites first: a comparison that the budget cuts off is none.
+    cost = {one.task.hash: one.task.weight * fastest[place_of(one.task)] for one in chosen}
+    chosen.sort(key=lambda one: (-cost[one.task.hash], place_of(one.task), one.task.variant))
+    for number in range(_COLD):
+        for one in chosen:
+            ranked = one.ranked()
+            if number < len(ranked) and key_of(ranked[number]) not in one.cold:
+                yield one, ranked[number]
+
+
+def stock(ledger: Ledger) -> None:
+    """MetaSchedule's own search, in a second process, asks for trials in the worker."""
+    request = {
+        "do": "stock",
+        "tasks": [{**vars(task), "shape": dict(task.shape)} for task in ledger.tasks],
+        "trials": ledger.request.trials or 1_000_000,
+        "seed": ledger.request.seed,
+    }
+    records = ledger.records
+    opening = {"threads": 1, "target": dict(records.meta.target), "database": str(records.folder)}
+    with Worker(opening) as thinker:
+        for message, answer in thinker.converse(request, _THINK_S):
+            if not ledger.budget.left():
+                return
+            one = ledger.searches[message["task"]]
+            candidate = {"trace": len(records.trials)}
+            seconds, error = ledger.attempt(one, candidate, "refine", trace=message["trace"])
+            answer({"seconds": seconds, "error": error})

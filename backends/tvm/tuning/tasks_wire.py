@@ -1,0 +1,29 @@
+"""What a worker's extraction says, as the tuner reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .contract import Task
+
+__all__ = ["Found"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A model's tasks, in all variants, and how many bytes of constants it has."""
+
+    tasks: tuple[Task, ...]
+    workloads: Sequence[Sequence[str]]
+    weights_bytes: int
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Found:
+        """From the answer of `worker`'s "extract"."""
+        return cls(
+            tasks=tuple(Task(**task) for task in answer["tasks"]),
+            workloads=answer["workloads"],
+            weights_bytes=answer["weights_bytes"],
+        )

@@ -1,0 +1,75 @@
+"""Tunes a model: stages of trials in a worker process, every one of which is on disk before the next begins."""
+
+from __future__ import annotations
+
+from ....models.errors import StageError, UserError
+from . import stages
+from .budget import Budget
+from .contract import Meta, ProgressCallback, TuneRequest, TuneResult
+from .ledger import Ledger
+from .process import CandidateError, Worker
+from .records import SCHEMA, open_database
+from .tasks_wire import Found
+from .tiles import Vector
+
+__all__ = ["tune"]
+
+_EXTRACT_S = 600.0
+
+
+def tune(request: TuneRequest, progress: ProgressCallback | None = None) -> TuneResult:
+    """Tune the model of *request* into its database, telling *progress* after each trial. See `contract`.
+
+    Raises `UserError` (no budget; a database of another target, TVM version or schema), `UnsupportedError` and
+    `StageError` (a model that TVM cannot import). Ctrl-C ends it with what was found.
+    """
+    _check(request)
+    budget = Budget(request.seconds, request.trials)
+    folder = request.database.absolute()
+    with Worker({"threads": request.threads, "target": request.target, "database": str(folder)}) as worker:
+        facts = worker.open()
+        records = open_database(folder, Meta(schema=SCHEMA, tvm=facts["tvm"], target=facts["target"]), create=True)
+        found = _extract(worker, request)
+        records.add_workloads(found.workloads)
+        ledger = Ledger(
+            request,
+            worker=worker,
+            records=records,
+            found=found,
+            vector=Vector(lanes=facts["lanes"], registers=facts["registers"]),
+            budget=budget,
+            progress=progress,
+        )
+        interrupted = False
+        try:
+            _spend(ledger)
+        except KeyboardInterrupt:
+            interrupted = True
+        return ledger.result(interrupted=interrupted)
+
+
+def _check(request: TuneRequest) -> None:
+    for value, unit in ((request.seconds, "seconds"), (request.trials, "trials")):
+        if value is not None and value <= 0:
+            raise UserError(f"a tuning budget of {value} {unit} tunes nothing; give more than 0")
+    if request.space == "stock" and request.seconds is None and request.trials is None:
+        raise UserError("tuning the stock space has no end: give a budget of seconds or of trials")
+
+
+def _extract(worker: Worker, request: TuneRequest) -> Found:
+    variants = [] if request.space == "stock" else ["wino2", "wino4"]
+    asked = {"do": "extract", "model": str(request.model.absolute()), "variants": variants}
+    try:
+        return Found.read(worker.ask(asked, _EXTRACT_S))
+    except CandidateError as error:
+        raise StageError(f"TVM cannot take this model apart: {error}", blame="compiler", stage="tune") from error
+
+
+def _spend(ledger: Ledger) -> None:
+    ledger.tell("extract", None)
+    if ledger.request.space == "stock":
+        stages.stock(ledger)
+    else:
+        for stage in (stages.cover, stages.refine, stages.rest, stages.cold):
+            stage(ledger)
+    ledger.tell("done", None)

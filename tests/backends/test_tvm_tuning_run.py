@@ -1,0 +1,335 @@
+"""Tuning for real, of a net so small that a trial takes a blink: correctness, crashes, kills, resumption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from bakeoff.backends.tvm.tuning.contract import Progress, TuneRequest
+from bakeoff.backends.tvm.tuning.process import CandidateError, Worker
+from bakeoff.backends.tvm.tuning.tuner import tune
+from bakeoff.models.errors import UnsupportedError, UserError
+from onnx import TensorProto, helper
+
+pytestmark = pytest.mark.slow
+
+CHANNELS = 16
+
+
+def _net() -> onnx.ModelProto:
+    """Convolutions of three kinds, squeeze-and-excite with swish and sigmoid, pooling, a mean, a dense layer."""
+    rng = np.random.default_rng(0)
+    weights: list[onnx.TensorProto] = []
+
+    def constant(name: str, *shape: int) -> str:
+        fan = max(1, int(np.prod(shape[1:])))
+        array = (rng.standard_normal(shape) / np.sqrt(fan)).astype(np.float32)
+        weights.append(onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def conv(data: str, out: str, name: str, shape: tuple[int, ...], **attributes: object) -> onnx.NodeProto:
+        parts = [data, constant(f"{name}_w", *shape), constant(f"{name}_b", shape[0])]
+        return helper.make_node("Conv", parts, [out], name=name, **attributes)
+
+    c = CHANNELS
+    nodes = [
+        conv("x", "a", "stem", (c, 3, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        conv("b", "c", "same", (c, c, 3, 3), pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c", "b"], ["d"]),
+        helper.make_node("Relu", ["d"], ["e"]),
+        conv("e", "f", "depth", (c, 1, 3, 3), pads=[1, 1, 1, 1], group=c),
+        helper.make_node("Sigmoid", ["f"], ["g"]),
+        helper.make_node("Mul", ["f", "g"], ["h"]),
+        helper.make_node("GlobalAveragePool", ["h"], ["i"]),
+        conv("i", "j", "squeeze", (4, c, 1, 1)),
+        helper.make_node("Relu", ["j"], ["k"]),
+        conv("k", "l", "excite", (c, 4, 1, 1)),
+        helper.make_node("Sigmoid", ["l"], ["m"]),
+        helper.make_node("Mul", ["h", "m"], ["n"]),
+        helper.make_node("MaxPool", ["n"], ["o"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["o"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["q"]),
+        helper.make_node("Gemm", ["q", constant("fc_w", 10, c), constant("fc_b", 10)], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 28, 28])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10])],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("net") / "tiny.onnx"
+    onnx.save(_net(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuned(net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with two trials or so for each task of the net."""
+    folder = tmp_path_factory.mktemp("tuned") / "db"
+    seen: list[Progress] = []
+    result = tune(TuneRequest(model=net, database=folder, trials=60), seen.append)
+
+    assert not result.interrupted
+    assert 60 == result.trials == sum(task.trials for task in result.tasks)
+    assert all(task.hot_ms is not None for task in result.tasks), result.tasks
+    assert 0 == result.failed, [
+        json.loads(line)["error"] for line in (folder / "trials.jsonl").read_text().splitlines()
+    ]
+    assert {"conv", "depthwise", "winograd", "dense", "pool", "reduce"} <= {task.task.kind for task in result.tasks}
+    assert ["extract", "cover"] == [seen[0].stage, seen[1].stage]
+    assert "done" == seen[-1].stage
+    assert result.estimated_ms == seen[-1].estimated_ms
+    estimates = [point.estimated_ms for point in result.curve]
+    assert estimates == sorted(estimates, reverse=True)
+    return folder
+
+
+def _run(code: str, *arguments: object) -> str:
+    """What a fresh process prints: tvm comes into no process of pytest's."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr[-3000:]
+    return done.stdout
+
+
+_COMPILE_AND_RUN = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from bakeoff.backends.tvm import TvmBackend
+model, out, records = sys.argv[1:4]
+Path(out).mkdir()
+options = {"records": records}
+notes = TvmBackend().compile(CompileRequest(model=Path(model), out=Path(out), options=options))
+session = TvmBackend().load(LoadRequest(artifact=Path(out), options=options))
+feed = np.random.default_rng(1).random((1, 3, 28, 28), dtype=np.float32)
+(output,) = session.infer([feed])
+facts = session.executed()
+print(json.dumps([np.asarray(output).tolist(), list(facts.marks), dict(facts.details), list(notes)]))
+"""
+
+
+def _reference(net: Path) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(net), providers=["CPUExecutionProvider"])
+    feed = np.random.default_rng(1).random((1, 3, 28, 28), dtype=np.float32)
+    return np.asarray(session.run(None, {"x": feed})[0])
+
+
+def test_a_tuned_net_computes_what_onnxruntime_does(net: Path, tuned: Path, tmp_path: Path) -> None:
+    """Every kernel has a record, the figure bears no mark, and the outputs agree."""
+    output, marks, details, notes = json.loads(_run(_COMPILE_AND_RUN, net, tmp_path / "out", tuned))
+
+    np.testing.assert_allclose(np.asarray(output), _reference(net), atol=1e-4)
+    assert [] == marks
+    assert "100.0%" == details["tuned share of operations"]
+    assert "bakeoff" in details["schedule"]
+    assert notes[0].startswith("tuned: ")
+
+
+def test_every_variant_of_winograd_computes_what_onnxruntime_does(net: Path, tuned: Path, tmp_path: Path) -> None:
+    """With the trials of the direct convolution slowed down, Winograd is chosen; its error stays small."""
+    for variant in ("wino2", "wino4"):
+        folder = tmp_path / variant
+        folder.mkdir()
+        for file in tuned.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        lines = [json.loads(line) for line in (tuned / "trials.jsonl").read_text().splitlines()]
+        for line in lines:
+            if line["seconds"] is not None and line["kind"] in ("conv", "winograd") and line["variant"] != variant:
+                line["seconds"] *= 1000
+        (folder / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        output, _, details, _ = json.loads(_run(_COMPILE_AND_RUN, net, tmp_path / f"out-{variant}", folder))
+
+        assert f"1 {variant}" in details["convolutions"]
+        np.testing.assert_allclose(np.asarray(output), _reference(net), atol=1e-3)
+
+
+def test_without_records_the_figure_is_marked(net: Path, tmp_path: Path) -> None:
+    """No database: default schedules, and the mark."""
+    output, marks, _, _ = json.loads(_run(_COMPILE_AND_RUN, net, tmp_path / "out", ""))
+
+    np.testing.assert_allclose(np.asarray(output), _reference(net), atol=1e-4)
+    assert ["untuned"] == marks
+
+
+def test_records_that_do_not_hold_here_are_refused(net: Path, tuned: Path, tmp_path: Path) -> None:
+    """Another TVM version, and another number of threads: one line, a failed cell."""
+    other = tmp_path / "other"
+    other.mkdir()
+    meta = json.loads((tuned / "meta.json").read_text())
+    code = """
+import sys
+from pathlib import Path
+from bakeoff.backends.base import CompileRequest
+from bakeoff.backends.tvm import TvmBackend
+from bakeoff.models.errors import UnsupportedError
+request = CompileRequest(model=Path(sys.argv[1]), out=Path(sys.argv[2]), options={"records": sys.argv[2]})
+try:
+    TvmBackend().compile(request)
+except UnsupportedError as error:
+    print(error)
+"""
+    (other / "meta.json").write_text(json.dumps({**meta, "tvm": "0.1"}))
+    assert "was tuned with TVM 0.1" in _run(code, net, other)
+    (other / "meta.json").write_text(json.dumps({**meta, "target": {**meta["target"], "num-cores": 3}}))
+    assert "3 thread" in _run(code, net, other)
+
+
+def test_tuning_again_tries_nothing_twice(net: Path, tuned: Path, tmp_path: Path) -> None:
+    """A second call goes on where the first ended, and none of its candidates was tried before."""
+    folder = tmp_path / "db"
+    folder.mkdir()
+    for file in tuned.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    tune(TuneRequest(model=net, database=folder, trials=12))
+
+    lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert 72 == len(lines)
+    keys = [json.dumps([line["task"], line["candidate"], line["cold"]], sort_keys=True) for line in lines]
+    assert len(keys) == len(set(keys))
+    assert [line["elapsed_s"] for line in lines] == sorted(line["elapsed_s"] for line in lines)
+
+
+def test_the_same_seed_and_trials_tune_the_same_workloads(net: Path, tmp_path: Path) -> None:
+    """Even where the trials do not suffice for all tasks."""
+    sets = []
+    for name in ("one", "two"):
+        tune(TuneRequest(model=net, database=tmp_path / name, trials=5, seed=7))
+        lines = (tmp_path / name / "trials.jsonl").read_text().splitlines()
+        sets.append([json.loads(line)["task"] for line in lines])
+
+    assert sets[0] == sets[1]
+    assert 5 == len(sets[0])
+
+
+def test_a_killed_tuner_loses_no_finished_trial(net: Path, tmp_path: Path) -> None:
+    """SIGKILL in the midst: every trial that was told of is on disk, the workers die too, and tuning goes on."""
+    folder = tmp_path / "db"
+    code = """
+import sys
+from pathlib import Path
+from bakeoff.backends.tvm.tuning.contract import TuneRequest
+from bakeoff.backends.tvm.tuning.tuner import tune
+tune(TuneRequest(model=Path(sys.argv[1]), database=Path(sys.argv[2]), trials=1000),
+     lambda told: print(told.trials, flush=True))
+"""
+    command = [sys.executable, "-c", code, str(net), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tuner:
+        assert tuner.stdout is not None
+        told = 0
+        while told < 8:
+            told = int(tuner.stdout.readline())
+        tuner.send_signal(signal.SIGKILL)
+        told = max([told, *map(int, tuner.stdout.read().split())])
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+
+    assert told <= len(lines) <= told + 1
+    assert 2 == tune(TuneRequest(model=net, database=folder, trials=2)).trials
+    assert len(lines) + 2 == len((folder / "trials.jsonl").read_text().splitlines())
+
+
+def test_a_candidate_that_crashes_or_hangs_costs_one_request(net: Path, tmp_path: Path) -> None:
+    """The worker is killed, the reason is told in a line, and the next request has a new worker."""
+    with Worker({"threads": 1, "target": None, "database": str(tmp_path)}) as worker:
+        worker.open()
+        first = worker.pid
+        assert first is not None
+        os.kill(first, signal.SIGSEGV)
+        with pytest.raises(CandidateError, match="SIGSEGV"):
+            worker.ask({"do": "extract", "model": str(net), "variants": []}, 60)
+        worker.open()
+        second = worker.pid
+        assert second is not None
+        assert first != second
+        os.kill(second, signal.SIGSTOP)
+        with pytest.raises(CandidateError, match="timed out after"):
+            worker.ask({"do": "extract", "model": str(net), "variants": []}, 0.2)
+        assert worker.ask({"do": "extract", "model": str(net), "variants": []}, 60)["tasks"]
+    assert _gone(second)
+
+
+def _gone(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_the_stock_space_is_searched_by_meta_schedule(net: Path, tmp_path: Path) -> None:
+    """A few trials of its own candidates, in the same kind of database, under the other name."""
+    folder = tmp_path / "stock"
+    result = tune(TuneRequest(model=net, database=folder, trials=6, space="stock"))
+
+    lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert 6 == result.trials == len(lines)
+    assert {"stock"} == {line["space"] for line in lines}
+    assert any(line["seconds"] for line in lines), lines
+
+
+def test_meta_schedules_own_search_takes_the_bakeoff_space(net: Path, tmp_path: Path) -> None:
+    """Its evolutionary search mutates the tiles of our templates, and what comes out can be built."""
+    code = """
+import sys
+from pathlib import Path
+from bakeoff.backends.tvm import lowering, pipeline
+pipeline.import_tvm(1)
+from bakeoff.backends.tvm.tuning import measure, space, stock, targets, tasks
+import tvm
+facts = targets.resolve(None, 1)
+target = tvm.target.Target(facts)
+found = tasks.extract(Path(sys.argv[1]), facts, variants=[])
+item = next(item for item in found.items if item.task.kind == "conv")
+ms = stock.import_meta_schedule()
+context = ms.TuneContext(
+    item.module, target=target, space_generator=space.space_generator(facts),
+    search_strategy=ms.search_strategy.EvolutionarySearch(population_size=8, init_min_unmeasured=4),
+    num_threads=1, rand_state=1,
+)
+context.pre_tuning(8, 4, None, ms.database.MemoryDatabase(), ms.cost_model.RandomModel())
+candidates = context.generate_measure_candidates()
+for candidate in candidates:
+    measure.build(candidate.sch.mod, target)
+print(len(candidates))
+"""
+    assert int(_run(code, net)) > 0
+
+
+def test_what_cannot_be_tuned_says_so_in_one_line(net: Path, tmp_path: Path) -> None:
+    """No budget, a database of another target, an operator that TVM lacks (by its name)."""
+    with pytest.raises(UserError, match="tunes nothing"):
+        tune(TuneRequest(model=net, database=tmp_path / "a", trials=0))
+    with pytest.raises(UserError, match="no end"):
+        tune(TuneRequest(model=net, database=tmp_path / "a", space="stock"))
+    target = {"kind": "llvm", "mcpu": "x86-64-v3"}
+    tune(TuneRequest(model=net, database=tmp_path / "b", trials=1, target=target))
+    with pytest.raises(UserError, match="x86-64-v3"):
+        tune(TuneRequest(model=net, database=tmp_path / "b", trials=1, target={"kind": "llvm", "mcpu": "x86-64-v2"}))
+    odd = helper.make_graph(
+        [helper.make_node("Optional", ["x"], ["y"])],
+        "odd",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+    )
+    onnx.save(helper.make_model(odd, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "odd.onnx")
+    with pytest.raises(UnsupportedError, match="Optional"):
+        tune(TuneRequest(model=tmp_path / "odd.onnx", database=tmp_path / "c", trials=1))
