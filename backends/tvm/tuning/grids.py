@@ -24,7 +24,7 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     tiles = register_tiles(shape["y"], shape["x"], shape["o"], vector)
     heights = divisors(shape["y"])
     pads = ["inline", "row"] if not shape["pad"] else ["row", "root"]
-    axes = {
+    axes: dict[str, Sequence[Any]] = {
         "tile": tiles,
         "th": heights,
         "ui": [d for d in divisors(shape["rc"]) if d <= 16],
@@ -36,7 +36,7 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     def valid(candidate: Candidate) -> bool:
         # Padding inside a loop over rows that is fused with another would be done once for each of both.
         apart = candidate["par"] != "yf" or candidate["pad"] != "row"
-        return candidate["th"] % candidate["tile"][0] == 0 and apart
+        return bool(candidate["th"] % candidate["tile"][0] == 0 and apart)
 
     unroll = max(d for d in axes["ui"] if d <= 4)
     chosen = _spread(tiles, 14)
@@ -54,7 +54,7 @@ def _depthwise(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     tiles = _depthwise_tiles(shape, vector)
     heights = divisors(shape["y"])
     pads = ["inline"] if not shape["pad"] else ["row", "root"] if shape["ry"] > 3 else ["row", "inline", "root"]
-    axes = {
+    axes: dict[str, Sequence[Any]] = {
         "tile": tiles,
         "th": heights,
         "fm": [d for d in divisors(shape["o"]) if d <= 16],
@@ -65,7 +65,7 @@ def _depthwise(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
 
     def valid(candidate: Candidate) -> bool:
         high, _, deep = candidate["tile"]
-        return candidate["th"] % high == 0 and shape["o"] % (deep * candidate["fm"]) == 0
+        return bool(candidate["th"] % high == 0 and shape["o"] % (deep * candidate["fm"]) == 0)
 
     first = [
         {"tile": tile, "th": _height(heights, tile[0], 4), "fm": 1, "order": "y", "pad": pads[0], "par": axes["par"][0]}
@@ -93,7 +93,7 @@ def _depthwise_tiles(shape: Mapping[str, int], vector: Vector) -> list[list[int]
 def _winograd(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     tiles = [[wide, deep] for _, wide, deep in register_tiles(1, shape["p"], shape["co"], vector)]
     lanes = vector.lanes
-    axes = {
+    axes: dict[str, Sequence[Any]] = {
         "tile": tiles,
         "ui": [d for d in divisors(shape["ci"]) if d <= 16],
         "order": ["c", "p"],
@@ -112,14 +112,14 @@ def _winograd(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
 def _dense(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     widths = _widths(shape["j"], vector.lanes, 8)
     unrolls = [d for d in divisors(shape["k"]) if d <= 16]
-    axes = {"v": widths, "ui": unrolls, "rl": [1, 0], "par": _outer(threads, ["y"])}
+    axes: dict[str, Sequence[Any]] = {"v": widths, "ui": unrolls, "rl": [1, 0], "par": _outer(threads, ["y"])}
     default = max(d for d in unrolls if d <= 4)
     first = [{"v": v, "ui": default, "rl": 1, "par": axes["par"][0]} for v in widths[:5]]
     return Grid(axes=axes, valid=_always, first=tuple(first))
 
 
 def _pool(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
-    axes = {
+    axes: dict[str, Sequence[Any]] = {
         "v": _widths(shape["o"], vector.lanes, 8),
         "pad": ["row", "inline"] if shape["pad"] else ["inline"],
         "par": _outer(threads, ["y"]),
@@ -172,7 +172,9 @@ def _height(heights: Sequence[int], high: int, wanted: int) -> int:
 
 def _spread(tiles: Sequence[list[int]], count: int) -> list[list[int]]:
     """The first *count* of *tiles*, but those with a new depth or width before those that repeat both."""
-    fresh, again, seen = [], [], set()
+    fresh: list[list[int]] = []
+    again: list[list[int]] = []
+    seen: set[tuple[int, bool]] = set()
     for tile in tiles:
         key = (tile[-1], tile[-2] > 4)
         (again if key in seen else fresh).append(tile)

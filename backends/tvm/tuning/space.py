@@ -30,7 +30,7 @@ def space_generator(target: dict[str, Any]) -> Any:
     vector, threads = vector_of(target), int(target["num-cores"])
 
     @derived_object
-    class BakeoffSpace(ms.space_generator.PySpaceGenerator):  # type: ignore[misc]
+    class BakeoffSpace(ms.space_generator.PySpaceGenerator):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.sch_rules: list[Any] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,16 @@ def extract(model: Path, target: dict[str, Any], *, variants: Sequence[str]) -> 
     module = imported(model)
     found: dict[str, Item] = {}
     for variant in ("direct", *variants):
-        prepared, _ = pipeline.prepare(
-            module, target, lowering.lowerings(lambda _site, chosen=variant: chosen), tunable=True
-        )
+        prepared, _ = pipeline.prepare(module, target, lowering.lowerings(_all(variant)), tunable=True)
         for item in extract_module(prepared, target):
             if variant == "direct" or item.task.kind == "winograd":
                 found.setdefault(item.task.hash, item)
     return Extracted(items=tuple(found.values()), weights_bytes=_constant_bytes(module))
+
+
+def _all(variant: str) -> Callable[[str], str]:
+    """The plan that computes every convolution by *variant*, as far as it can be."""
+    return lambda _site: variant
 
 
 def extract_module(prepared: Any, target: dict[str, Any]) -> list[Item]:
