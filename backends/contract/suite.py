@@ -175,7 +175,7 @@ class BackendContract(VariantContract):
             {"do": "compile", **request, "device": "abacus"},
         )
 
-        assert option.get("error") == "UnsupportedError", option
+        assert option.get("error") == "OptionError", option
         assert "flavour" in option["reason"]
         assert device.get("error") == "UnsupportedError", device
         assert "abacus" in device["reason"]

@@ -130,6 +130,6 @@ def test_hangs(model: Path) -> None:
     [({"flaut": "wrong"}, "flaut"), ({"fault": "odd"}, "odd"), ({"stage": "odd"}, "odd"), ({"after": "x"}, "after")],
 )
 def test_bad_options_are_refused(model: Path, options: dict[str, str], word: str) -> None:
-    """An option that does not exist, or a bad value, is an `UnsupportedError` that names it."""
+    """An option that does not exist, or a bad value, is an `OptionError` that names it."""
     with pytest.raises(UnsupportedError, match=word):
         _outputs(model, options)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from bakeoff.backends.base import Array
-from bakeoff.models.errors import UnsupportedError
+from bakeoff.models.errors import OptionError, UnsupportedError
 
 __all__ = ["FAULTS", "OPTIONS", "Fault", "parse_fault"]
 
@@ -77,21 +77,21 @@ class Fault:
 
 
 def parse_fault(options: Mapping[str, str]) -> Fault:
-    """Read the fault from *options*; raises `UnsupportedError` for an unknown key or a bad value."""
+    """Read the fault from *options*; raises `OptionError` for an unknown key or a bad value."""
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
-        raise UnsupportedError(f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}", stage="compile")
+        raise OptionError(f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}", stage="compile")
     kind, stage = options.get("fault", ""), options.get("stage", "infer")
     if kind and kind not in FAULTS:
-        raise UnsupportedError(f"option fault: {kind!r} is none of {', '.join(FAULTS)}", stage="compile")
+        raise OptionError(f"option fault: {kind!r} is none of {', '.join(FAULTS)}", stage="compile")
     if stage not in _STAGES:
-        raise UnsupportedError(f"option stage: {stage!r} is none of {', '.join(_STAGES)}", stage="compile")
+        raise OptionError(f"option stage: {stage!r} is none of {', '.join(_STAGES)}", stage="compile")
     if kind in _OF_OUTPUTS and stage != "infer":
-        raise UnsupportedError(f"option stage: fault {kind!r} exists at infer only", stage="compile")
+        raise OptionError(f"option stage: fault {kind!r} exists at infer only", stage="compile")
     try:
         after, seconds = int(options.get("after", "0")), float(options.get("seconds", "0.2"))
     except ValueError as error:
-        raise UnsupportedError(f"options after, seconds: {error}", stage="compile") from error
+        raise OptionError(f"options after, seconds: {error}", stage="compile") from error
     return Fault(kind=kind, stage=stage, after=after, seconds=seconds)
 
 
