@@ -111,6 +111,7 @@ _COMPILE_AND_RUN = """
 import json, sys
 from pathlib import Path
 import numpy as np
+from bakeoff.backends.base import CompileRequest, LoadRequest
 from bakeoff.backends.tvm import TvmBackend
 model, out, records = sys.argv[1:4]
 Path(out).mkdir()
@@ -325,11 +326,12 @@ def test_what_cannot_be_tuned_says_so_in_one_line(net: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="x86-64-v3"):
         tune(TuneRequest(model=net, database=tmp_path / "b", trials=1, target={"kind": "llvm", "mcpu": "x86-64-v2"}))
     odd = helper.make_graph(
-        [helper.make_node("Optional", ["x"], ["y"])],
+        [helper.make_node("Mystery", ["x"], ["y"], domain="com.example")],
         "odd",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
     )
-    onnx.save(helper.make_model(odd, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "odd.onnx")
-    with pytest.raises(UnsupportedError, match="Optional"):
+    domains = [helper.make_opsetid("", 18), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(odd, opset_imports=domains), tmp_path / "odd.onnx")
+    with pytest.raises(UnsupportedError, match="Mystery"):
         tune(TuneRequest(model=tmp_path / "odd.onnx", database=tmp_path / "c", trials=1))

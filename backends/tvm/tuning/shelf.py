@@ -74,8 +74,9 @@ class Gathered:
 
     @property
     def digest(self) -> str:
-        """sha256 of all these records, "" for none."""
-        texts = sorted(json.dumps([one.trial.task, one.record], sort_keys=True) for one in self.servings)
+        """sha256 of all these records and of the times by which variants are chosen, "" for none."""
+        rows = [[one.trial.task, one.record, one.trial.seconds, one.trial.cold] for one in self.servings]
+        texts = sorted(json.dumps(row, sort_keys=True) for row in rows)
         return hashlib.sha256("\n".join(texts).encode()).hexdigest() if texts else ""
 
     def write(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import sys
 import types
@@ -137,7 +138,6 @@ def _context(ms: Any, task: Task, module: Any, target: Any, state: int) -> Any:
 
 def _cost_model(ms: Any) -> Any:
     """XGBoost where it is installed, as in TVM's own default; else random choice among the mutated candidates."""
-    try:
-        return ms.cost_model.XGBModel(num_warmup_samples=64, num_tuning_cores=1)
-    except ImportError:
+    if importlib.util.find_spec("xgboost") is None:  # XGBModel itself finds that out only when it learns
         return ms.cost_model.RandomModel()
+    return ms.cost_model.XGBModel(num_warmup_samples=64, num_tuning_cores=1)
