@@ -15,7 +15,7 @@ from bakeoff.backends.tvm.tuning.search import TaskSearch, key_of
 from bakeoff.backends.tvm.tuning.tiles import Grid, Vector, register_tiles
 from bakeoff.backends.tvm.tuning.warm import warm_candidates
 from bakeoff.models.errors import UserError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 AVX2, AVX512, NEON = Vector(lanes=8, registers=16), Vector(lanes=16, registers=32), Vector(lanes=4, registers=32)
@@ -65,6 +65,7 @@ def _fill(records: Records, *trials: Trial) -> Records:
 
 @pytest.mark.parametrize("vector", [AVX2, AVX512, NEON])
 @given(rows=st.integers(1, 64), columns=st.integers(1, 64), channels=st.integers(1, 256))
+@example(rows=1, columns=1, channels=59)
 def test_tiles_fit_the_registers_and_divide_the_output(vector: Vector, rows: int, columns: int, channels: int) -> None:
     """Whatever the shape there is a tile, every tile divides it, and its sums leave room for weights and input."""
     tiles = register_tiles(rows, columns, channels, vector)

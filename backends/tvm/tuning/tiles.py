@@ -86,6 +86,9 @@ def register_tiles(rows: int, columns: int, channels: int, vector: Vector, *, ta
         sums = vectors * places
         if sums + vectors + 1 <= vector.registers or (sums <= vector.registers - 2 and vectors == 1):
             found.append((sums, vectors, places, [high, wide, deep]))
+    if not found:  # a large prime number of channels: weights come from memory, as operands of the multiply-add
+        deep = max(d for d in divisors(channels) if vector.count(d) <= vector.registers // 2)
+        return [[1, 1, deep]]
     enough = [tile for tile in found if tile[0] >= min(8, vector.registers // 3)]
     chosen = enough or sorted(found, reverse=True)[:6]
 
