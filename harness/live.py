@@ -19,11 +19,13 @@ from .protocol import Message
 from .stats import CONFIDENCE, Summary, summarize
 from .suite import Measure
 
-__all__ = ["LiveCell", "Prepared", "load_cell"]
+__all__ = ["LiveCell", "Prepared", "load_cell", "settling_calls"]
 
 MAX_CALLS = 400
 LOOK_SHARE = 20
 """The interval is looked at whenever there are a twentieth more blocks than at the last look."""
+SLOW = 10
+"""A call this many times as long as `settle_ms` needs no other to settle: cold caches cost it a per cent or less."""
 KEPT_PER_BLOCK = 1
 BLOCK_PATIENCE = 10
 """A block may take this many times as long as warm-up promised, and one call in it as long as one call may."""
@@ -65,6 +67,8 @@ class LiveCell:
     """True for the second name of the A/A control's cell."""
     warm: Message = field(default_factory=dict)
     calls: int = 1
+    settle: int = 0
+    """Calls before each block that do not count."""
     blocks_ns: list[list[int]] = field(default_factory=list)
     spent_s: float = 0.0
     cpu_s: float = 0.0
@@ -82,7 +86,7 @@ class LiveCell:
         return self.prepared.cell
 
     def warm_up(self) -> None:
-        """Warm up, and choose how many calls make a block of about `block_ms`."""
+        """Warm up, and choose how many calls make a block of about `block_ms`, and how many settle it."""
         self.warm = self.worker.ask(
             {
                 "op": "warm",
@@ -94,13 +98,14 @@ class LiveCell:
         )
         call_ms = self.warm["median_ns"] / 1e6
         self.calls = min(MAX_CALLS, max(1, math.ceil(self.measure.block_ms / call_ms)))
+        self.settle = settling_calls(call_ms, self.measure.settle_ms)
 
     def take_block(self) -> Message:
         """Let the worker run, time one block, and stop it again."""
         self.worker.go()
         answer = self.worker.ask(
-            {"op": "block", "calls": self.calls, "keep": KEPT_PER_BLOCK},
-            limit_s=self.measure.call_limit_s + BLOCK_PATIENCE * self.measure.block_ms / 1e3,
+            {"op": "block", "settle": self.settle, "calls": self.calls, "keep": KEPT_PER_BLOCK},
+            limit_s=self.measure.call_limit_s + BLOCK_PATIENCE * (self.measure.block_ms + self.measure.settle_ms) / 1e3,
         )
         self.worker.stop()
         self.blocks_ns.append(answer["times_ns"])
@@ -160,6 +165,11 @@ class LiveCell:
             self.worker.go()
             self.worker.ask({"op": "close"}, limit_s=self.measure.call_limit_s)
         self.worker.close()
+
+
+def settling_calls(call_ms: float, settle_ms: float) -> int:
+    """How many calls of *call_ms* go before a block so that its first one finds the caches as the others do."""
+    return min(MAX_CALLS, math.ceil(settle_ms / call_ms)) if call_ms < SLOW * settle_ms else 0
 
 
 def load_cell(

@@ -90,6 +90,9 @@ class Measure(_Part):
     """Sampling stops after this many seconds of the cell's own calls, converged or not."""
     min_blocks: Annotated[int, Field(ge=2)] = 8
     block_ms: Annotated[float, Field(gt=0.0)] = 60.0
+    settle_ms: Annotated[float, Field(ge=0.0)] = 10.0
+    """Before each block as much time of calls that do not count: whoever ran before has filled the caches. They are at
+    least one, but none where one call takes ten times as long, and hides it."""
     warmup_window: Annotated[int, Field(ge=1)] = 5
     warmup_tolerance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.02
     warmup_limit_s: Annotated[float, Field(gt=0.0)] = 2.0

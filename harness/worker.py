@@ -151,11 +151,15 @@ class _Worker:
         return {"calls": warm.calls, "steady": warm.steady, "median_ns": warm.median_ns}
 
     def do_block(self, request: Message) -> Message:
-        """Time a block of calls; outputs of *keep* calls, chosen at random, are compared with the reference."""
+        """Time a block of calls after *settle* calls that do not count.
+
+        Outputs of *keep* calls, chosen at random, are compared with the reference.
+        """
         calls = request["calls"]
         keep = frozenset(self.choose.sample(range(calls), min(calls, request["keep"])))
         cpu = time.process_time()
         start = time.perf_counter()
+        run_block(self._ready().infer, self.rotation, request["settle"], frozenset())
         block = run_block(self._ready().infer, self.rotation, calls, keep)
         wall_s = time.perf_counter() - start
         worst = self._compare(block.kept)

@@ -158,16 +158,16 @@ class BareLoop:
         stack.callback(self._process.kill)
         self.take(20)
 
-    def take(self, calls: int) -> list[int]:
-        """Nanoseconds of *calls* calls."""
+    def take(self, calls: int, settle: int = 0) -> list[int]:
+        """Nanoseconds of *calls* calls, after *settle* others."""
         self._process.send_signal(signal.SIGCONT)
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the bare loop has no pipes")
-        self._process.stdin.write(f"{calls}\n")
+        self._process.stdin.write(f"{settle + calls}\n")
         self._process.stdin.flush()
         times: list[int] = json.loads(self._process.stdout.readline())
         self._process.send_signal(signal.SIGSTOP)
-        return times
+        return times[settle:]
 
 
 def alternate(first: Callable[[], list[int]], second: Callable[[], list[int]], rounds: int) -> list[float]:

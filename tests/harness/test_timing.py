@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bakeoff.backends.base import Array
 from bakeoff.harness import timing
+from bakeoff.harness.live import settling_calls
 from bakeoff.harness.timing import Rotation, WarmUp, run_block, warm_up
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,3 +159,15 @@ class TestWarmUp:
         assert warm.calls >= 2
         assert clock.now_ns / 1e9 <= max(cap_s, 0.05) + 0.05 + 1e-6
         assert warm.steady or clock.now_ns / 1e9 >= cap_s
+
+
+@pytest.mark.parametrize(
+    ("call_ms", "calls"), [(0.001, 400), (1.0, 10), (6.0, 2), (9.9, 2), (10.0, 1), (99.0, 1), (100.0, 0), (5000.0, 0)]
+)
+def test_settling_calls(call_ms: float, calls: int) -> None:
+    """About ten milliseconds of calls, at least one; none where cold caches no longer show."""
+    assert calls == settling_calls(call_ms, 10.0)
+
+
+def test_nothing_settles_if_not_asked() -> None:
+    assert 0 == settling_calls(1.0, 0.0)

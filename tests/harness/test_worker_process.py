@@ -21,7 +21,7 @@ from bakeoff.models.errors import MismatchError, StageError, UnsupportedError, U
 
 LIMIT_S = 120.0
 WARM = {"op": "warm", "window": 2, "tolerance": 0.5, "cap_s": 0.2}
-BLOCK = {"op": "block", "calls": 5, "keep": 2}
+BLOCK = {"op": "block", "settle": 1, "calls": 5, "keep": 2}
 
 Eventually = Callable[[Callable[[], object]], bool]
 
@@ -237,7 +237,7 @@ class TestStopped:
         """Between stop and go, not a tick of CPU time is spent, though the worker was in the middle of its work."""
         worker = lab.ready({})
         process = psutil.Process(worker.pid)
-        send(worker._channel, {"op": "block", "calls": 1_000_000_000, "keep": 0})
+        send(worker._channel, {"op": "block", "settle": 0, "calls": 1_000_000_000, "keep": 0})
         started = _cpu_s(process)
         assert eventually(lambda: _cpu_s(process) > started + 0.05)
         worker.stop()
