@@ -145,20 +145,22 @@ def vendors() -> bool:
 
 
 def _against_benchmark_app(made: Bench, threads: int) -> float:
+    """Median ratio over pairs of fresh processes, in alternating order."""
+    ratios = []
+    for turn in range(11):
+        parts = [partial(_own_median_ms, made, threads), partial(_benchmark_app, made, threads)]
+        taken = [part() for part in parts] if turn % 2 == 0 else [part() for part in reversed(parts)][::-1]
+        ratios.append(taken[0] / taken[1])
+    return statistics.median(ratios)
+
+
+def _own_median_ms(made: Bench, threads: int) -> float:
     with ExitStack() as stack:
         cell = made.load("openvino", threads, stack)
-        ratios = []
-        for turn in range(11):
-            ours, theirs = [], 0.0
-            for part in (0, 1) if turn % 2 == 0 else (1, 0):
-                if part == 0:
-                    for _ in range(30):
-                        cell.take_block()
-                        ours.extend(cell.blocks_ns[-1])
-                else:
-                    theirs = _benchmark_app(made, threads)
-            ratios.append(statistics.median(ours) / 1e6 / theirs)
-    return statistics.median(ratios)
+        times: list[int] = []
+        for _ in range(30):
+            times += block_of(cell)()
+        return statistics.median(times) / 1e6
 
 
 def _benchmark_app(made: Bench, threads: int) -> float:
