@@ -15,6 +15,7 @@ from typing import Any
 from ..backends import registry
 from ..backends.tvm.tuning import contract
 from ..backends.tvm.tuning.pack import read_folder, read_pack, write_folder
+from ..backends.tvm.tuning.process import Worker as TuningWorker
 from ..backends.tvm.tuning.records import SCHEMA, open_database
 from ..backends.tvm.tuning.shelf import database_folder, databases, shipped
 from ..backends.tvm.tuning.tuner import tune
@@ -135,8 +136,12 @@ def _ground(order: TuneOrder, scratch: Path) -> _Ground:
     with Advisers((order.backend,), {}, cores=cores, scratch=scratch) as advisers:
         advisers.require([order.backend])
         facts = advisers.facts[order.backend]
-    target = dict(order.target) if order.target is not None else json.loads(facts.details["target"])
-    return _Ground(tvm=facts.version, target=target, cores=cores, scratch=scratch)
+    if order.target is None:
+        return _Ground(tvm=facts.version, target=json.loads(facts.details["target"]), cores=cores, scratch=scratch)
+    # A worker opens for no target that this CPU cannot run: better now than after minutes of export.
+    with TuningWorker({"threads": 1, "target": dict(order.target), "database": str(scratch)}) as worker:
+        worker.open()
+    return _Ground(tvm=facts.version, target=dict(order.target), cores=cores, scratch=scratch)
 
 
 def _jobs(order: TuneOrder, ground: _Ground) -> list[CellSpec]:
