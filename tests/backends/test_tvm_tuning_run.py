@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -9,12 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from bakeoff.backends.tvm.tuning.contract import Progress, TuneRequest
+from bakeoff.backends.tvm.tuning.contract import Progress, Trial, TuneRequest
+from bakeoff.backends.tvm.tuning.pack import read_folder, reduced, write_pack
 from bakeoff.backends.tvm.tuning.process import CandidateError, Worker
 from bakeoff.backends.tvm.tuning.tuner import tune
 from bakeoff.models.errors import UnsupportedError, UserError
@@ -169,6 +173,60 @@ def test_without_records_the_figure_is_marked(net: Path, tmp_path: Path) -> None
 
     np.testing.assert_allclose(np.asarray(output), _reference(net), atol=1e-4)
     assert ["untuned"] == marks
+
+
+_SHIPPED = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from bakeoff.backends.base import CompileRequest, LoadRequest
+from bakeoff.backends.tvm import TvmBackend
+from bakeoff.backends.tvm.tuning import shelf
+model, out, *packs = map(Path, sys.argv[1:])
+out.mkdir()
+shelf.shipped = lambda: packs
+request = CompileRequest(model=model, out=out)
+key = TvmBackend().cache_key(request)
+TvmBackend().compile(request)
+executed = TvmBackend().load(LoadRequest(artifact=out)).executed()
+print(json.dumps([key, executed.details["target"], asdict(executed.tuning)]))
+"""
+
+
+def test_shipped_packs_serve_whoever_can_run_them(
+    net: Path, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pack with the widest vectors serves what it holds, the narrower one the rest, and no other pack is in the key
+    of the artifact, nor what other models brought to these."""
+    monkeypatch.setenv("BAKEOFF_CACHE", str(tmp_path / "cache"))
+    pack = reduced(read_folder(tuned))
+
+    def ship(cpu: str, kept: Callable[[Trial], bool], place: str) -> Path:
+        chosen = [number for number, trial in enumerate(pack.trials) if kept(trial)]
+        meta = replace(pack.meta, target={"kind": "llvm", "mcpu": cpu, "num-cores": 1})
+        file = tmp_path / place / f"tiny-{cpu}-1.json.gz"
+        file.parent.mkdir(exist_ok=True)
+        trials, records = (tuple(some[number] for number in chosen) for some in (pack.trials, pack.records))
+        write_pack(replace(pack, meta=meta, trials=trials, records=records), file)
+        return file
+
+    narrow = ship("x86-64-v2", lambda _trial: True, "one")
+    wide = ship("x86-64-v3", lambda trial: trial.kind in ("conv", "winograd"), "one")
+    key, target, tuning = json.loads(_run(_SHIPPED, net, tmp_path / "both", narrow, wide))
+    assert "x86-64-v3" == json.loads(target)["mcpu"]
+    assert {"shipped (llvm-x86-64-v2-1)", "shipped (llvm-x86-64-v3-1)"} == tuning["sources"].keys()
+    assert tuning["tasks"] == tuning["tuned"] == sum(tuning["sources"].values())
+
+    foreign = ship("x86-64-v3", lambda trial: trial.kind in ("conv", "winograd"), "two")
+    content = json.loads(gzip.decompress(foreign.read_bytes()))
+    content["trials"].append({**content["trials"][0], "task": "another model's", "record": None})
+    foreign.write_bytes(gzip.compress(json.dumps(content).encode()))
+    again, _, _ = json.loads(_run(_SHIPPED, net, tmp_path / "again", narrow, foreign))
+    assert key == again
+    alone, target, tuning = json.loads(_run(_SHIPPED, net, tmp_path / "alone", narrow))
+    assert key != alone
+    assert "x86-64-v2" == json.loads(target)["mcpu"]
+    assert {"shipped (llvm-x86-64-v2-1)": tuning["tasks"]} == tuning["sources"]
 
 
 def test_records_that_do_not_hold_here_are_refused(net: Path, tuned: Path, tmp_path: Path) -> None:

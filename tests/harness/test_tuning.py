@@ -43,7 +43,7 @@ def _pack(*elapsed: float) -> Pack:
         )
         for number, seconds in enumerate(elapsed)
     )
-    records = tuple([["trace", number], [1e-3], {}, []] for number in range(len(trials)))
+    records = tuple(f'[["trace",{number}],[0.001],{{}},[]]' for number in range(len(trials)))
     return Pack(meta=META, workloads={"a": "AAAA"}, trials=trials, records=records)
 
 

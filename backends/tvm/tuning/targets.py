@@ -39,7 +39,7 @@ def vector_of(target: Mapping[str, Any]) -> Vector:
 
 def fits(target: Mapping[str, Any], features: frozenset[str]) -> bool:
     """Whether a CPU that shows these *features* (as `host_features` gives them) has what LLVM uses for *target*."""
-    return not _lacking(target, features)
+    return _known(target) and not _lacking(target, features)
 
 
 def refuse_foreign(target: Mapping[str, Any], features: frozenset[str]) -> None:
@@ -47,19 +47,32 @@ def refuse_foreign(target: Mapping[str, Any], features: frozenset[str]) -> None:
 
     *features* are those of this CPU; tuning times kernels, so they have to run.
     """
-    from tvm.target import Target, codegen
+    from tvm.target import codegen
 
-    cpu = str(target.get("mcpu") or "generic")
-    here = str(codegen.llvm_get_system_triple())
+    cpu, here = _cpu(target), str(codegen.llvm_get_system_triple())
     triple = str(target.get("mtriple") or here)
     if triple.partition("-")[0] != here.partition("-")[0]:
         raise UserError(f"--target: {triple} is another architecture than this machine's, {here}; tune on such a one")
-    if cpu not in {"generic", *map(str, codegen.llvm_get_cpu_archlist(Target({**target, "mcpu": "generic"})))}:
+    if not _known(target):
         raise UserError(f"--target: TVM's LLVM knows no CPU {cpu!r} for {triple}; x86-64-v3 is one for PCs since 2015")
     if lacking := sorted(_lacking(target, features)):
         more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
         names = ", ".join(lacking[:_NAMED]) + more
         raise UserError(f"--target: {cpu} needs {names}, which this CPU lacks; tune on one that has it")
+
+
+def _cpu(target: Mapping[str, Any]) -> str:
+    return str(target.get("mcpu") or "generic")
+
+
+def _known(target: Mapping[str, Any]) -> bool:
+    """Whether TVM's LLVM knows the CPU on this machine's architecture; for another it would compile generic code."""
+    from tvm.target import codegen
+
+    here = str(codegen.llvm_get_system_triple())
+    triple = str(target.get("mtriple") or here)
+    same = triple.partition("-")[0] == here.partition("-")[0]
+    return same and (_cpu(target) == "generic" or bool(codegen.llvm_is_valid_cpu(_cpu(target), triple)))
 
 
 def _lacking(target: Mapping[str, Any], features: frozenset[str]) -> set[str]:
