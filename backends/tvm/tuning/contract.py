@@ -14,6 +14,7 @@ A tuning database is a folder of four files, all but the first only ever appende
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,8 @@ class TuneRequest:
     """A candidate that takes longer to build and time is killed and costs one trial."""
     target: Mapping[str, Any] | None = None
     """TVM's target; None: this CPU's. Its num-cores is set to *threads*."""
+    python: str = sys.executable
+    """The interpreter that has tvm."""
     warm: tuple[Path, ...] = ()
     """Other databases (another model's, a near target's) whose best candidates for like tasks are tried first."""
 

@@ -59,7 +59,7 @@ class Gathered:
 
 def variants_in(sources: Iterable[Source], space: str = "") -> set[str]:
     """Variants of convolutions, besides the direct one, that any source has records of."""
-    found = set()
+    found: set[str] = set()
     for source in sources:
         for trial, record in zip(source.pack.trials, source.pack.records, strict=True):
             if record is not None and space in ("", trial.space):
