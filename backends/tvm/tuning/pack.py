@@ -16,9 +16,9 @@ from typing import Any
 
 from ....models.errors import UserError
 from .contract import Meta, Trial
-from .records import SCHEMA, open_database, read_meta
+from .records import SCHEMA, open_database, rank, read_meta
 
-__all__ = ["Pack", "rank", "read_folder", "read_pack", "read_pack_meta", "reduced", "write_folder", "write_pack"]
+__all__ = ["Pack", "read_folder", "read_pack", "read_pack_meta", "reduced", "write_folder", "write_pack"]
 
 _FORMAT = "bakeoff tuning records"
 _BEFORE_META = f'{{"format":"{_FORMAT}","meta":'
@@ -93,11 +93,6 @@ def reduced(pack: Pack, best: int = 1) -> Pack:
         trials=pack.trials,
         records=tuple(record if number in kept else None for number, record in enumerate(pack.records)),
     )
-
-
-def rank(trial: Trial) -> tuple[bool, float]:
-    """The smaller, the better: times taken with cold weights stand before hot ones."""
-    return not trial.cold, trial.seconds if trial.seconds is not None else float("inf")
 
 
 def write_pack(pack: Pack, file: Path) -> None:

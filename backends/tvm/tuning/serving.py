@@ -11,7 +11,8 @@ from typing import Any
 
 from .choice import choose
 from .contract import Meta, Task, Trial, Variant
-from .pack import Pack, rank, write_folder
+from .pack import Pack, write_folder
+from .records import rank
 from .shelf import Source
 
 __all__ = ["Gathered", "Serving", "gather", "variants_in"]
