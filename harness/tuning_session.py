@@ -46,8 +46,9 @@ class Session:
         try:
             data = json.loads(self.file.read_text(encoding="utf-8"))
             begun = {folder: int(data["begun"][folder]) for folder in self.begun}
-            before = {"before_s": float(data["before_s"]), "before": int(data["before"])}
-            return replace(self, begun=begun, job=int(data["job"]), told=tuple(data["told"]), **before)
+            before_s, before = float(data["before_s"]), int(data["before"])
+            told = tuple(data["told"])
+            return replace(self, begun=begun, job=int(data["job"]), before_s=before_s, before=before, told=told)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
