@@ -14,9 +14,9 @@ from typing import Any
 
 from ..backends import registry
 from ..backends.tvm.tuning import contract
-from ..backends.tvm.tuning.pack import read_folder, read_pack, write_folder
+from ..backends.tvm.tuning.pack import read_pack, read_pack_meta, write_folder
 from ..backends.tvm.tuning.process import Worker as TuningWorker
-from ..backends.tvm.tuning.records import SCHEMA, open_database
+from ..backends.tvm.tuning.records import SCHEMA, open_database, read_meta
 from ..backends.tvm.tuning.shelf import database_folder, databases, shipped
 from ..backends.tvm.tuning.tuner import tune
 from ..models.errors import CellError, UserError
@@ -231,14 +231,13 @@ def _warm(order: TuneOrder, ground: _Ground, own: Path) -> Iterator[Path]:
     if order.space == "stock":
         return
     for folder in databases(order.cache):
-        if folder.resolve() != own.resolve() and read_folder(folder).meta.tvm == ground.tvm:
+        if folder.resolve() != own.resolve() and read_meta(folder).tvm == ground.tvm:
             yield folder
     for number, file in enumerate(shipped()):
-        pack = read_pack(file)
         folder = ground.scratch / f"shipped-{number}"
-        if pack.meta.tvm == ground.tvm:
+        if read_pack_meta(file).tvm == ground.tvm:
             if not folder.exists():
-                write_folder(pack, folder)
+                write_folder(read_pack(file), folder)
             yield folder
 
 

@@ -71,10 +71,10 @@ def tuning_of(chosen: Chosen, tuned: Tuned) -> Tuning:
     """What is told of a compilation that took *chosen*: the share that is tuned, what it cost and how it went."""
     gathered = chosen.gathered
     servings = [gathered.servings[line] for line in tuned.lines]
-    titles = Counter(one.source.title for one in servings)
-    packs = {one.source.title: one.source.pack for one in servings}
-    histories = {title: history(gathered.tasks, pack.trials, gathered.space) for title, pack in packs.items()}
-    main = max(titles, key=lambda title: titles[title], default=None)
+    served = Counter(id(one.source) for one in servings)
+    packs = {id(one.source): one.source.pack for one in servings}
+    histories = {name: history(gathered.tasks, pack.trials, gathered.space) for name, pack in packs.items()}
+    main = max(served, key=lambda name: served[name], default=None)
     applied = tuned.applied
     return Tuning(
         tasks=applied.tasks,
@@ -83,7 +83,7 @@ def tuning_of(chosen: Chosen, tuned: Tuned) -> Tuning:
         untuned=applied.untuned,
         spaces=dict(applied.spaces),
         variants=dict(applied.variants),
-        sources=dict(titles),
+        sources=dict(Counter(one.source.title for one in servings)),
         digest=applied.digest,
         trials=sum(one.trials for one in histories.values()),
         failed=sum(one.failed for one in histories.values()),

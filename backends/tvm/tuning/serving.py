@@ -125,7 +125,7 @@ def gather(sources: Sequence[Source], tasks: Sequence[Task], meta: Meta, space: 
         variants=variants,
         tasks=tuple(tasks),
         space=space,
-        trials=_trials({one.source.title: one.source for one in chosen.values()}.values(), tasks),
+        trials=_trials({id(one.source): one.source for one in chosen.values()}.values(), tasks),
     )
 
 
