@@ -237,11 +237,10 @@ class TestChoice:
         assert (1, 2, 1) == (one.trials, same.trials, foreign.trials)
         assert "" == gather([], AB, META).digest
 
-    def test_only_variants_with_records_are_worth_a_look(self) -> None:
-        """Lowering a graph by Winograd takes seconds."""
-        done = (trial("a", 1e-3, 1.0), trial("w", 1e-3, 2.0, variant="wino4"), trial("x", None, 3.0, variant="wino2"))
-        found = [Source(name="own", pack=pack(*done))]
-        assert {"wino4"} == variants_in(found)
+    def test_only_variants_that_were_tried_are_worth_a_look(self) -> None:
+        """Lowering a graph by Winograd takes seconds; trials that failed are part of what tuning cost."""
+        found = [Source(name="own", pack=pack(trial("a", 1e-3, 1.0), trial("x", None, 3.0, variant="wino2")))]
+        assert {"wino2"} == variants_in(found)
         assert set() == variants_in(found, "stock")
 
     def test_what_serves_becomes_a_database(self, tmp_path: Path) -> None:

@@ -59,13 +59,11 @@ class Gathered:
 
 
 def variants_in(sources: Iterable[Source], space: str = "") -> set[str]:
-    """Variants of convolutions, besides the direct one, that any source has records of."""
-    found: set[str] = set()
-    for source in sources:
-        for trial, record in zip(source.pack.trials, source.pack.records, strict=True):
-            if record is not None and space in ("", trial.space):
-                found.add(trial.variant)
-    return found - {"direct"}
+    """Variants of convolutions, besides the direct one, that were ever tried: failed trials are part of the cost."""
+    tried: set[str] = {
+        trial.variant for source in sources for trial in source.pack.trials if space in ("", trial.space)
+    }
+    return tried - {"direct"}
 
 
 @dataclass
