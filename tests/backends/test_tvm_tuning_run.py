@@ -169,7 +169,7 @@ def test_every_variant_of_winograd_computes_what_onnxruntime_does(net: Path, tun
 
 def test_without_records_the_figure_is_marked(net: Path, tmp_path: Path) -> None:
     """No database: default schedules, and the mark."""
-    output, marks, _, _ = json.loads(_run(_COMPILE_AND_RUN, net, tmp_path / "out", ""))
+    output, marks, _, _ = json.loads(_run(_COMPILE_AND_RUN, net, tmp_path / "out", "none"))
 
     np.testing.assert_allclose(np.asarray(output), _reference(net), atol=1e-4)
     assert ["untuned"] == marks
