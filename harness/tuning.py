@@ -8,31 +8,34 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..backends import registry
 from ..backends.tvm.tuning import contract
-from ..backends.tvm.tuning.pack import read_folder, read_pack, write_folder
-from ..backends.tvm.tuning.records import SCHEMA, open_database
+from ..backends.tvm.tuning.pack import read_pack, read_pack_meta, write_folder
+from ..backends.tvm.tuning.process import Worker as TuningWorker
+from ..backends.tvm.tuning.records import SCHEMA, open_database, read_meta
 from ..backends.tvm.tuning.shelf import database_folder, databases, shipped
 from ..backends.tvm.tuning.tuner import tune
 from ..models.errors import CellError, UserError
 from ..models.spec import ExportedModel
 from ..models.variant_build import build_variant
-from .advisers import Advisers
+from .advisers import Advisers, interpreter_of
 from .cgroup import own_cgroup
 from .cores import all_cores, choose_cores, usable_cores
 from .hostlock import hold_host
 from .plan import CellSpec, expand
+from .process import WorkerSettings
 from .subjects import resolve_models, variant_request
 from .suite import Suite
-from .tuning_check import Look, look
+from .tuning_check import look
+from .tuning_outcome import Outcome
 from .tuning_progress import TuneListener
 from .tuning_session import Session
 
-__all__ = ["Outcome", "TuneOrder", "tune_suite"]
+__all__ = ["TuneOrder", "tune_suite"]
 
 TUNABLE = ("tvm",)
 """Backends whose schedules a search finds."""
@@ -62,22 +65,13 @@ class TuneOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one model at one thread count."""
-
-    cell: CellSpec
-    database: Path
-    result: contract.TuneResult | None = None
-    error: CellError | None = None
-    look: Look | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Ground:
     """What every job of one command shares."""
 
     tvm: str
     target: Mapping[str, Any]
+    python: str
+    """The interpreter of the backend: the suite may name another than ours."""
     cores: tuple[int, ...]
     scratch: Path
 
@@ -95,16 +89,21 @@ def tune_suite(order: TuneOrder) -> Iterator[Outcome]:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bakeoff-tune-")))
         ground = _ground(order, scratch)
         jobs = _jobs(order, ground)
-        session = Session.begin(order.cache, _fingerprint(order), [_database(order, ground, job) for job in jobs])
+        folders = [_database(order, ground, job) for job in jobs]
+        session = Session.begin(order.cache, _fingerprint(order), folders)
         if order.resume:
             session = session.earlier() or session
-        session.keep()
+        if len(session.told) == len(jobs) and _spent(order, session):
+            yield from map(Outcome.retold, jobs, folders, session.told)
+            order.listener.say("nothing is left of the budget; the same command with a larger one goes on")
+            return
+        told = list(session.told[: session.job])
         for place in range(session.job, len(jobs)):
-            session = session.at(place)
-            seconds, trials = session.left(order.seconds, order.trials)
-            if (seconds is not None and seconds <= 0) or (trials is not None and trials <= 0):
+            session = session.at(place, told)
+            if _spent(order, session):
                 order.listener.say("the budget is spent; give more to go on")
                 return
+            seconds, trials = session.left(order.seconds, order.trials)
             share = len(jobs) - place
             outcome = _tune(
                 order,
@@ -116,7 +115,13 @@ def tune_suite(order: TuneOrder) -> Iterator[Outcome]:
             yield outcome
             if outcome.result is not None and outcome.result.interrupted:
                 return
-        session.end()
+            told.append(outcome.told())
+        session.end(told, order.seconds, order.trials)
+
+
+def _spent(order: TuneOrder, session: Session) -> bool:
+    seconds, trials = session.left(order.seconds, order.trials)
+    return (seconds is not None and seconds <= 0) or (trials is not None and trials <= 0)
 
 
 def _check(order: TuneOrder) -> None:
@@ -132,11 +137,19 @@ def _check(order: TuneOrder) -> None:
 def _ground(order: TuneOrder, scratch: Path) -> _Ground:
     cores = usable_cores()
     order.listener.say(f"look whether {order.backend} runs here")
-    with Advisers((order.backend,), {}, cores=cores, scratch=scratch) as advisers:
+    python = interpreter_of(order.backend, order.suite.backends)
+    with Advisers((order.backend,), order.suite.backends, cores=cores, scratch=scratch) as advisers:
         advisers.require([order.backend])
         facts = advisers.facts[order.backend]
-    target = dict(order.target) if order.target is not None else json.loads(facts.details["target"])
-    return _Ground(tvm=facts.version, target=target, cores=cores, scratch=scratch)
+    ground = _Ground(
+        tvm=facts.version, target=json.loads(facts.details["target"]), python=python, cores=cores, scratch=scratch
+    )
+    if order.target is None:
+        return ground
+    # A worker opens for no target that this CPU cannot run: better now than after minutes of export.
+    with TuningWorker({"threads": 1, "target": dict(order.target), "database": str(scratch)}, python) as worker:
+        worker.open()
+    return replace(ground, target=dict(order.target))
 
 
 def _jobs(order: TuneOrder, ground: _Ground) -> list[CellSpec]:
@@ -160,12 +173,10 @@ def _database(order: TuneOrder, ground: _Ground, job: CellSpec) -> Path:
 
 
 def _fingerprint(order: TuneOrder) -> dict[str, Any]:
-    """What two commands have in common if one may go on where the other stopped."""
+    """What two commands have in common if one may go on where the other stopped: all but the budget."""
     return {
         "matrix": order.suite.matrix.model_dump(mode="json"),
         "models": {name: model.model_dump(mode="json") for name, model in order.suite.models.items()},
-        "seconds": order.seconds,
-        "trials": order.trials,
         "space": order.space,
         "seed": order.seed,
         "target": None if order.target is None else dict(order.target),
@@ -191,6 +202,7 @@ def _tune(order: TuneOrder, ground: _Ground, job: CellSpec, *, seconds: float | 
             trials=trials,
             seed=order.seed,
             target=ground.target,
+            python=ground.python,
             warm=tuple(_warm(order, ground, folder)),
         )
         with _pinned(choose_cores(job.threads, ground.cores)):
@@ -201,7 +213,10 @@ def _tune(order: TuneOrder, ground: _Ground, job: CellSpec, *, seconds: float | 
     if order.check and not result.interrupted:
         order.listener.say(f"time {job.full_variant} untuned and tuned")
         options = {"records": str(folder), "space": order.space}
-        seen = look(model, job, options, cores=choose_cores(job.threads, ground.cores), scratch=ground.scratch)
+        settings = WorkerSettings(
+            cores=choose_cores(job.threads, ground.cores), threads=job.threads, python=ground.python
+        )
+        seen = look(model, job, options, settings, scratch=ground.scratch)
     return Outcome(cell=job, database=folder, result=result, look=seen)
 
 
@@ -216,14 +231,13 @@ def _warm(order: TuneOrder, ground: _Ground, own: Path) -> Iterator[Path]:
     if order.space == "stock":
         return
     for folder in databases(order.cache):
-        if folder.resolve() != own.resolve() and read_folder(folder).meta.tvm == ground.tvm:
+        if folder.resolve() != own.resolve() and read_meta(folder).tvm == ground.tvm:
             yield folder
     for number, file in enumerate(shipped()):
-        pack = read_pack(file)
         folder = ground.scratch / f"shipped-{number}"
-        if pack.meta.tvm == ground.tvm:
+        if read_pack_meta(file).tvm == ground.tvm:
             if not folder.exists():
-                write_folder(pack, folder)
+                write_folder(read_pack(file), folder)
             yield folder
 
 

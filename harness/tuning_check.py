@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,14 +33,14 @@ class Look:
 
 
 def look(
-    model: ExportedModel, cell: CellSpec, options: Mapping[str, str], *, cores: Sequence[int], scratch: Path
+    model: ExportedModel, cell: CellSpec, options: Mapping[str, str], settings: WorkerSettings, *, scratch: Path
 ) -> Look:
-    """Compile *model* without records and with those of *options*, and time both."""
+    """Compile *model* without records and with those of *options*, and time both, in workers with *settings*."""
     found: dict[str, float] = {}
     problem = ""
     for name, chosen in (("untuned", {"records": "none"}), ("tuned", dict(options))):
         try:
-            found[name] = _latency_ms(model, cell, chosen, WorkerSettings(cores=cores, threads=cell.threads), scratch)
+            found[name] = _latency_ms(model, cell, chosen, settings, scratch)
         except CellError as error:
             problem = f"{name}: {error.reason}"
     return Look(untuned_ms=found.get("untuned"), tuned_ms=found.get("tuned"), problem=problem)

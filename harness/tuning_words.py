@@ -10,7 +10,7 @@ from ..backends.tvm.tuning.contract import TaskResult
 from ..backends.tvm.tuning.history import durations
 from ..backends.tvm.tuning.pack import Pack
 from ..reports import words
-from .tuning import Outcome
+from .tuning_outcome import Outcome
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

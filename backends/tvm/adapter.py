@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from ...models.errors import Blame, StageError, UnsupportedError
+from ...models.errors import Blame, CellError, StageError, UnsupportedError
 from ..base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
 from ..host import code_digest, host_features, isa, package_versions
 from ..options import FOLDER, check_device, read_options
@@ -24,9 +24,10 @@ from ..precision import (
 )
 from ..signature import load_signature, read_signature, save_signature
 from . import lowering, pipeline, records_apply, schedules
-from .chosen import Chosen, choose_records, read_tuning, tuning_of
+from .chosen import Chosen, FindKernels, choose_records, read_tuning, tuning_of
 from .tuning.contract import Applied
-from .tuning.use import Tuned, prepare_tuned
+from .tuning.kernels import ask_kernels, find_kernels
+from .tuning.use import prepare_tuned
 
 __all__ = ["TvmBackend", "TvmSession", "smoke"]
 
@@ -47,6 +48,8 @@ _CODE = (
     "tvm/tuning/use.py",
     "tvm/tuning/choice.py",
     "tvm/tuning/classify.py",
+    "tvm/tuning/kernels.py",
+    "tvm/tuning/serving.py",
     "precision.py",
 )
 
@@ -106,20 +109,27 @@ class TvmBackend:
         return smoke()
 
     def cache_key(self, request: CompileRequest) -> Mapping[str, str]:
-        """Versions, ISA, the digest of the pipeline's text, and of the records, which hold for a number of threads.
+        """Versions, ISA, the digest of the pipeline's text, and of this model's records, which hold for a thread count.
 
-        Without records the number of threads is set at load.
+        Without records the number of threads is set at load. A model whose kernels cannot be found has none; its
+        compilation says why.
         """
         digest = hashlib.sha256(_source().encode()).hexdigest()
         key = {**package_versions(*_DISTRIBUTIONS), "isa": isa(), "pipeline": digest, "code": code_digest(*_CODE)}
-        chosen = _records(request)
+        read_options("tvm", request.options, _OPTIONS)
+        if not request.model.is_file():
+            return key
+        try:
+            chosen = _records(request, ask_kernels)
+        except CellError:
+            return {**key, "records": "unknown"}
         if chosen is None:
             return key
         return {
             **key,
             "records": chosen.gathered.digest,
             # What tuning cost is told with its result, so trials that found nothing better count too.
-            "trials": str(chosen.trials),
+            "trials": str(chosen.gathered.trials),
             "threads": str(request.threads),
             "target": json.dumps(chosen.target, sort_keys=True),
         }
@@ -133,17 +143,17 @@ class TvmBackend:
         if cc.get_cc() is None:
             raise StageError(_NO_COMPILER, blame="compiler", stage="compile")
         signature = read_signature(request.model)
-        chosen = _records(request)
-        target = _target(chosen)
         facts = _facts(request.model)
         module = _imported(request.model)
+        chosen = _records(request, find_kernels)
+        target = _target(chosen)
         applied: Applied | None = None
         facts["tuning"] = None
         try:
             if chosen is None:
                 prepared, remarks = pipeline.prepare(module, target, lowering.lowerings(lowering.plan_of({})))
             else:
-                tuned = prepare_tuned(module, chosen.folder)
+                tuned = prepare_tuned(module, chosen.gathered)
                 remarks, applied = tuned.remarks, tuned.applied
                 facts["tuning"] = asdict(tuning_of(chosen, tuned)) if applied.tuned else None
                 pairs = records_apply.read_lines(chosen.folder, tuned.lines)
@@ -171,13 +181,12 @@ class TvmBackend:
         """The text of the pipeline, and what calls it."""
         _check(request)
         pipeline.import_tvm(request.threads)
-        chosen = _records(request)
+        chosen = _records(request, ask_kernels)
         text = {"pipeline": _source(), "target": _target(chosen)}
         if chosen is None:
             return _REPRODUCER.format(**text, variants={}, tuned=False, apply="")
-        tuned: Tuned = prepare_tuned(_imported(request.model), chosen.folder)
-        apply = _APPLY.format(folder=str(chosen.folder), lines=list(tuned.lines))
-        return _REPRODUCER.format(**text, variants=dict(tuned.variants), tuned=True, apply=apply)
+        apply = _APPLY.format(folder=str(chosen.folder), lines=list(range(len(chosen.gathered.servings))))
+        return _REPRODUCER.format(**text, variants=dict(chosen.gathered.variants), tuned=True, apply=apply)
 
 
 class TvmSession:
@@ -254,9 +263,9 @@ def _check(request: CompileRequest | LoadRequest) -> None:
     check_device("tvm", request.device, ("cpu",))
 
 
-def _records(request: CompileRequest) -> Chosen | None:
+def _records(request: CompileRequest, find: FindKernels) -> Chosen | None:
     """The tuning records for *request*: those that its options name, else all that fit here; None for none."""
-    return choose_records(read_options("tvm", request.options, _OPTIONS), request.threads)
+    return choose_records(read_options("tvm", request.options, _OPTIONS), request.threads, request.model, find)
 
 
 def _target(chosen: Chosen | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,35 +13,40 @@ from ...models.errors import UnsupportedError, UserError
 from ..base import Tuning
 from ..host import host_features
 from . import pipeline
-from .tuning.contract import Meta
+from .tuning.contract import Meta, Task
 from .tuning.history import history
 from .tuning.records import SCHEMA
-from .tuning.shelf import Gathered, find_sources, gather
+from .tuning.serving import Gathered, gather, variants_in
+from .tuning.shelf import find_sources
 from .tuning.use import Tuned
 
-__all__ = ["Chosen", "choose_records", "read_tuning", "tuning_of"]
+__all__ = ["Chosen", "FindKernels", "choose_records", "read_tuning", "tuning_of"]
+
+FindKernels = Callable[[Path, Collection[str], Path], tuple[Task, ...]]
+"""`kernels.find_kernels`, or `kernels.ask_kernels`, which does the same in a process of its own."""
 
 _KIND = "tvm-records"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The records for one target and thread count, as a database that stays in the artifact cache."""
+    """The records for one model on one target and thread count, as a database that stays in the artifact cache."""
 
     folder: Path
     """Line n of its records is the nth of `gathered.servings`."""
-    target: dict[str, Any]
-    """What they are compiled for: the target that they were tuned for, or this CPU where they come from several."""
     gathered: Gathered
-    space: str
-    trials: int
-    """All trials of the databases that were looked at."""
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """What they are compiled for."""
+        return dict(self.gathered.meta.target)
 
 
-def choose_records(options: Mapping[str, str], threads: int) -> Chosen | None:
-    """The records that the options `records` and `space` ask for; None where there are none. Imports tvm.
+def choose_records(options: Mapping[str, str], threads: int, model: Path, find: FindKernels) -> Chosen | None:
+    """The records for *model* that the options `records` and `space` ask for; None where there are none. Imports tvm.
 
-    Raises `UnsupportedError` for records that were named and do not fit: of another target, thread count or version.
+    Raises `UnsupportedError` for records that were named and do not fit (of another target, thread count or version),
+    and what *find* raises.
     """
     tvm = pipeline.import_tvm(threads)
     features = host_features()
@@ -52,26 +57,24 @@ def choose_records(options: Mapping[str, str], threads: int) -> Chosen | None:
         sources = find_sources(options["records"], meta, cache, features)
     except UserError as error:
         raise UnsupportedError(str(error), blame="compiler", stage="compile") from error
-    gathered = gather(sources, meta, options["space"])
+    if not sources:
+        return None
+    space = options["space"]
+    gathered = gather(sources, find(model, variants_in(sources, space), cache), meta, space)
     if not gathered.servings:
         return None
     folder = publish(cache, _KIND, gathered.digest, lambda made: gathered.write(made / "records"))
-    return Chosen(
-        folder=folder / "records",
-        target=dict(gathered.meta.target),
-        gathered=gathered,
-        space=options["space"],
-        trials=sum(len(source.pack.trials) for source in sources),
-    )
+    return Chosen(folder=folder / "records", gathered=gathered)
 
 
 def tuning_of(chosen: Chosen, tuned: Tuned) -> Tuning:
     """What is told of a compilation that took *chosen*: the share that is tuned, what it cost and how it went."""
-    servings = [chosen.gathered.servings[line] for line in tuned.lines]
-    titles = Counter(one.source.title for one in servings)
-    packs = {one.source.title: one.source.pack for one in servings}
-    histories = {title: history(tuned.tasks, pack.trials, chosen.space) for title, pack in packs.items()}
-    main = max(titles, key=lambda title: titles[title], default=None)
+    gathered = chosen.gathered
+    servings = [gathered.servings[line] for line in tuned.lines]
+    served = Counter(id(one.source) for one in servings)
+    packs = {id(one.source): one.source.pack for one in servings}
+    histories = {name: history(gathered.tasks, pack.trials, gathered.space) for name, pack in packs.items()}
+    main = max(served, key=lambda name: served[name], default=None)
     applied = tuned.applied
     return Tuning(
         tasks=applied.tasks,
@@ -80,7 +83,7 @@ def tuning_of(chosen: Chosen, tuned: Tuned) -> Tuning:
         untuned=applied.untuned,
         spaces=dict(applied.spaces),
         variants=dict(applied.variants),
-        sources=dict(titles),
+        sources=dict(Counter(one.source.title for one in servings)),
         digest=applied.digest,
         trials=sum(one.trials for one in histories.values()),
         failed=sum(one.failed for one in histories.values()),

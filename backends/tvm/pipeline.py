@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["caller", "host_target", "import_onnx", "import_tvm", "link", "prepare"]
+__all__ = ["caller", "host_target", "import_onnx", "import_tvm", "lay_out", "link", "lower", "prepare"]
 
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 """Domains of the operators that TVM's importer knows; it looks at names only, so others are refused beforehand."""
@@ -113,17 +113,19 @@ def _hard_swish(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
 def prepare(module: Any, target: Any, lowerings: Any = None, *, tunable: bool = False) -> tuple[Any, list[str]]:
     """Fold, convert convolutions to NHWC with HWIO weights, lower to loops and fuse them; and what went otherwise.
 
-    *lowerings* of single operators take the place of TVM's own. *tunable*: say of each kernel which of its inputs are
-    constant, so that records may store them in another order.
+    *lowerings* and *tunable* as in `lower`.
     """
+    module, remarks = lay_out(module, target)
+    return lower(module, target, lowerings, tunable=tunable), remarks
+
+
+def lay_out(module: Any, target: Any) -> tuple[Any, list[str]]:
+    """Fold constants and convert convolutions to NHWC with HWIO weights; and what went otherwise."""
     import tvm
     from tvm.relax import transform as passes
 
     fold = [passes.CanonicalizeBindings(), fold_shapes(), passes.FoldConstant()]
     layout = [passes.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}), passes.Normalize()]
-    fuse = [passes.AnnotateTIROpPattern(), passes.FoldConstant(), passes.FuseOps(), passes.FuseTIR()]
-    attach = [passes.AttachAttrLayoutFreeBuffers()] if tunable else []
-    lower = passes.LegalizeOps(lowerings or {})
     remarks = []
     with tvm.target.Target(target):
         module = tvm.transform.Sequential([passes.DecomposeOpsForInference(), *fold])(module)
@@ -132,7 +134,22 @@ def prepare(module: Any, target: Any, lowerings: Any = None, *, tunable: bool = 
         except tvm.error.InternalError as error:
             # It fails on transformers, by std::bad_alloc; convolutions then stay as the ONNX file has them.
             remarks.append(f"layout stays NCHW, since TVM's ConvertLayout failed: {error}")
-        return tvm.transform.Sequential([*fold, lower, *fuse, *attach])(module), remarks
+        return tvm.transform.Sequential(fold)(module), remarks
+
+
+def lower(module: Any, target: Any, lowerings: Any = None, *, tunable: bool = False) -> Any:
+    """Lower a module that is laid out to loops, and fuse them.
+
+    *lowerings* of single operators take the place of TVM's own. *tunable*: say of each kernel which of its inputs are
+    constant, so that records may store them in another order.
+    """
+    import tvm
+    from tvm.relax import transform as passes
+
+    fuse = [passes.AnnotateTIROpPattern(), passes.FoldConstant(), passes.FuseOps(), passes.FuseTIR()]
+    attach = [passes.AttachAttrLayoutFreeBuffers()] if tunable else []
+    with tvm.target.Target(target):
+        return tvm.transform.Sequential([passes.LegalizeOps(lowerings or {}), *fuse, *attach])(module)
 
 
 def fold_shapes() -> Any:

@@ -7,15 +7,27 @@ import json
 from pathlib import Path
 
 import pytest
+from bakeoff.backends.tvm.tuning import shelf
 from bakeoff.backends.tvm.tuning.contract import Meta, Task, Trial
 from bakeoff.backends.tvm.tuning.history import durations, history
-from bakeoff.backends.tvm.tuning.pack import Pack, read_folder, read_pack, reduced, write_folder, write_pack
+from bakeoff.backends.tvm.tuning.pack import (
+    Pack,
+    read_folder,
+    read_pack,
+    read_pack_meta,
+    reduced,
+    write_folder,
+    write_pack,
+)
 from bakeoff.backends.tvm.tuning.records import SCHEMA, merge
-from bakeoff.backends.tvm.tuning.shelf import Source, database_folder, databases, find_sources, gather
+from bakeoff.backends.tvm.tuning.serving import gather, variants_in
+from bakeoff.backends.tvm.tuning.shelf import Source, database_folder, databases, find_sources, shipped
+from bakeoff.backends.tvm.tuning.tiles import Vector
 from bakeoff.models.errors import UserError
 
 TARGET = {"kind": "llvm", "mcpu": "znver5", "num-cores": 1}
 META = Meta(schema=SCHEMA, tvm="0.26.0", target=TARGET)
+WIDE = Meta(schema=SCHEMA, tvm="0.26.0", target={**TARGET, "mcpu": "x86-64-v4"})
 NEAR = Meta(schema=SCHEMA, tvm="0.26.0", target={**TARGET, "mcpu": "x86-64-v3"})
 
 
@@ -27,12 +39,28 @@ def trial(task: str, seconds: float | None, elapsed: float, **extra: object) -> 
     return Trial(**{**fields, **extra})  # type: ignore[arg-type]
 
 
+def record(task: str, seconds: float) -> str:
+    return json.dumps([["trace", task], [seconds], {}, []], separators=(",", ":"))
+
+
+def task(name: str, variant: str = "direct", site: str = "", **extra: object) -> Task:
+    fields: dict[str, object] = {
+        "weight": 1,
+        "flops": 100,
+        "kind": "conv",
+        "shape": {},
+        "variant": variant,
+        "site": site,
+    }
+    return Task(hash=name, name=name, **{**fields, **extra})  # type: ignore[arg-type]
+
+
 def pack(*trials: Trial, meta: Meta = META) -> Pack:
     return Pack(
         meta=meta,
         workloads={one.task: "AAAA" for one in trials},
         trials=trials,
-        records=tuple(None if one.seconds is None else [["trace", one.task], [one.seconds], {}, []] for one in trials),
+        records=tuple(None if one.seconds is None else record(one.task, one.seconds) for one in trials),
     )
 
 
@@ -110,6 +138,11 @@ class TestFiles:
             read_pack(tmp_path / "x.json")
 
 
+def _text(file: Path) -> bytes:
+    raw = file.read_bytes()
+    return gzip.decompress(raw) if file.suffix == ".gz" else raw
+
+
 class TestHistory:
     def test_durations_begin_anew_where_the_clock_goes_back(self) -> None:
         """A merged database holds the clocks of several."""
@@ -131,11 +164,14 @@ class TestHistory:
         ]
 
 
+AB = (task("a"), task("b"))
+
+
 class TestChoice:
     def test_own_records_stand_before_those_of_another_machine(self) -> None:
-        """Times of another target tell nothing here; each kernel is served by the first source that has it."""
+        """Times of another target tell nothing here; what own records lack is served by the next source."""
         own, near = pack(trial("a", 2e-3, 1.0)), pack(trial("a", 1e-3, 1.0), trial("b", 1e-3, 2.0), meta=NEAR)
-        found = gather([Source(name="own", pack=own), Source(name="shipped", pack=near)], META)
+        found = gather([Source(name="own", pack=own), Source(name="shipped", pack=near)], AB, META)
         assert [("a", "own (llvm-znver5-1)"), ("b", "shipped (llvm-x86-64-v3-1)")] == [
             (one.trial.task, one.source.title) for one in found.servings
         ]
@@ -143,8 +179,22 @@ class TestChoice:
 
     def test_records_of_one_target_are_compiled_for_it(self) -> None:
         """What was measured is what is built."""
-        found = gather([Source(name="shipped", pack=pack(trial("a", 1e-3, 1.0), meta=NEAR))], META)
+        found = gather([Source(name="shipped", pack=pack(trial("a", 1e-3, 1.0), meta=NEAR))], AB, META)
         assert NEAR.target == found.meta.target
+
+    def test_records_of_several_targets_are_compiled_for_the_first(self) -> None:
+        """Sources come in the order of their vectors' width: a wide tile would spill on narrow registers."""
+        wide, narrow = pack(trial("a", 1e-3, 1.0), meta=WIDE), pack(trial("b", 1e-3, 1.0), meta=NEAR)
+        found = gather([Source(name="shipped", pack=wide), Source(name="shipped", pack=narrow)], AB, META)
+        assert WIDE.target == found.meta.target
+        assert ["a", "b"] == [one.trial.task for one in found.servings]
+
+    def test_a_source_that_serves_nothing_decides_nothing(self) -> None:
+        """A model that only the narrow pack knows is compiled for the narrow target."""
+        wide, narrow = pack(trial("z", 1e-3, 1.0), meta=WIDE), pack(trial("b", 1e-3, 1.0), meta=NEAR)
+        found = gather([Source(name="shipped", pack=wide), Source(name="shipped", pack=narrow)], AB, META)
+        assert NEAR.target == found.meta.target
+        assert ["b"] == [one.trial.task for one in found.servings]
 
     def test_the_faster_of_the_same_target_wins(self) -> None:
         """The user's own record wins where it is better, and gives way where it is not."""
@@ -152,29 +202,56 @@ class TestChoice:
             pack(trial("a", 2e-3, 1.0), trial("b", 1e-3, 2.0)),
             pack(trial("a", 1e-3, 1.0), trial("b", 2e-3, 2.0)),
         )
-        found = gather([Source(name="own", pack=own), Source(name="shipped", pack=shipped)], META)
+        found = gather([Source(name="own", pack=own), Source(name="shipped", pack=shipped)], AB, META)
         assert ["shipped", "own"] == [one.source.name for one in found.servings]
+
+    def test_variants_are_weighed_within_one_target(self) -> None:
+        """A fast Winograd on a fast machine is no reason to leave a direct convolution that was timed here."""
+        tasks = (task("a", site="s"), task("w", "wino4", site="s"), task("c", site="t"), task("x", "wino4", site="t"))
+        own = pack(trial("a", 2e-3, 1.0))
+        near = pack(*(trial(name, 1e-4, 1.0) for name in "wx"), trial("c", 1e-3, 1.0), meta=NEAR)
+        found = gather([Source(name="own", pack=own), Source(name="shipped", pack=near)], tasks, META)
+        assert ["a", "x"] == [one.trial.task for one in found.servings]
+        assert {"t": "wino4"} == found.variants
+
+    def test_a_convolution_that_no_source_covers_is_served_in_part(self) -> None:
+        """It occurs with two epilogues: each kernel takes what there is, directly."""
+        tasks = [task("a", site="s", epilogue="+"), task("b", site="s", epilogue="max"), task("w", "wino4", site="s")]
+        found = gather([Source(name="own", pack=pack(trial("a", 1e-3, 1.0), trial("w", 1e-4, 2.0)))], tasks, META)
+        assert ["a"] == [one.trial.task for one in found.servings]
+        assert {} == found.variants
 
     def test_a_space_can_be_asked_for(self) -> None:
         """Records of the other space are left out."""
         both = Source(name="own", pack=pack(trial("a", 1e-3, 1.0), trial("a", 2e-3, 2.0, space="stock")))
-        assert ["stock"] == [one.trial.space for one in gather([both], META, "stock").servings]
+        assert ["stock"] == [one.trial.space for one in gather([both], AB, META, "stock").servings]
 
     def test_the_digest_is_that_of_the_records_that_serve(self) -> None:
-        """A new best record changes it, a worse one does not, and no records have none."""
-        one = gather([Source(name="own", pack=pack(trial("a", 2e-3, 1.0)))], META)
-        same = gather([Source(name="own", pack=pack(trial("a", 2e-3, 1.0), trial("a", 3e-3, 2.0)))], META)
-        other = gather([Source(name="own", pack=pack(trial("a", 2e-3, 1.0), trial("a", 1e-3, 2.0)))], META)
-        assert one.digest == same.digest != other.digest
-        assert "" == gather([], META).digest
+        """A new best record changes it; a worse one and another model's do not; no records have none."""
+        first = trial("a", 2e-3, 1.0)
+        one, same, foreign, other = (
+            gather([Source(name="own", pack=pack(first, *more))], AB, META)
+            for more in ((), (trial("a", 3e-3, 2.0),), (trial("z", 1e-3, 2.0),), (trial("a", 1e-3, 2.0),))
+        )
+        assert one.digest == same.digest == foreign.digest != other.digest
+        assert (1, 2, 1) == (one.trials, same.trials, foreign.trials)
+        assert "" == gather([], AB, META).digest
+
+    def test_only_variants_that_were_tried_are_worth_a_look(self) -> None:
+        """Lowering a graph by Winograd takes seconds; trials that failed are part of what tuning cost."""
+        found = [Source(name="own", pack=pack(trial("a", 1e-3, 1.0), trial("x", None, 3.0, variant="wino2")))]
+        assert {"wino2"} == variants_in(found)
+        assert set() == variants_in(found, "stock")
 
     def test_what_serves_becomes_a_database(self, tmp_path: Path) -> None:
         """Line n of its records is the nth serving."""
-        found = gather([Source(name="own", pack=SMALL)], META)
+        found = gather([Source(name="own", pack=SMALL)], AB, META)
         found.write(tmp_path / "db")
         made = read_folder(tmp_path / "db")
         assert [one.record for one in found.servings] == list(made.records)
 
+
+class TestPlaces:
     def test_folders_are_named_by_target_and_version(self, tmp_path: Path) -> None:
         """Every database is found again; threads and versions of TVM keep apart."""
         two = Meta(schema=SCHEMA, tvm="0.27.0", target={**TARGET, "num-cores": 2})
@@ -186,6 +263,49 @@ class TestChoice:
         """`records=none` measures the default schedules whatever was tuned."""
         write_folder(SMALL, database_folder(tmp_path, META))
         assert [] == find_sources("none", META, tmp_path, frozenset())
+
+    def test_wide_vectors_stand_before_narrow_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Own records first; then the widest, imported before shipped; what does not fit is not even read."""
+        cache, records = tmp_path / "cache", tmp_path / "records"
+        records.mkdir()
+        for meta in (META, NEAR, WIDE):
+            write_folder(pack(trial("a", 1.0, 1.0), meta=meta), database_folder(cache, meta))
+        for name, meta in (("quick-x86-64-v3-1", NEAR), ("quick-x86-64-v4-1", WIDE)):
+            write_pack(pack(trial("a", 1.0, 1.0), meta=meta), records / f"{name}.json.gz")
+        # Its beginning says that it is for two threads; the rest is missing.
+        two = Meta(schema=SCHEMA, tvm="0.26.0", target={**TARGET, "num-cores": 2})
+        write_pack(pack(trial("a", 1.0, 1.0), meta=two), records / "whole.json")
+        cut = (records / "whole.json").read_bytes()[:-60]
+        (records / "quick-x86-64-v4-2.json").write_bytes(cut)
+        (records / "whole.json").unlink()
+        monkeypatch.setattr(shelf, "shipped", lambda: sorted(records.iterdir()))
+        monkeypatch.setattr(shelf, "fits", lambda target, features: target["mcpu"] in features)
+        widths = {"x86-64-v4": Vector(lanes=16, registers=32), "x86-64-v3": Vector(lanes=8, registers=16)}
+        monkeypatch.setattr(shelf, "vector_of", lambda target: widths[target["mcpu"]])
+
+        def titles(*features: str) -> list[str]:
+            return [source.title for source in find_sources("", META, cache, frozenset(features))]
+
+        narrow = ["imported (llvm-x86-64-v3-1)", "shipped (llvm-x86-64-v3-1)"]
+        wide = ["imported (llvm-x86-64-v4-1)", "shipped (llvm-x86-64-v4-1)"]
+        assert ["own (llvm-znver5-1)", *wide, *narrow] == titles("x86-64-v3", "x86-64-v4")
+        assert ["own (llvm-znver5-1)", *narrow] == titles("x86-64-v3")
+
+    @pytest.mark.parametrize("name", ["x.json", "x.json.gz"])
+    def test_the_beginning_of_a_pack_says_what_it_is_for(self, tmp_path: Path, name: str) -> None:
+        """Also where somebody has written the JSON anew, with other spaces."""
+        write_pack(SMALL, tmp_path / name)
+        assert META == read_pack_meta(tmp_path / name)
+        (tmp_path / "y.json").write_text(json.dumps(json.loads(_text(tmp_path / name)), indent=1))
+        assert META == read_pack_meta(tmp_path / "y.json")
+
+    def test_what_ships_can_be_read(self) -> None:
+        """Every pack is named by its suite, CPU and threads, and holds for these."""
+        for file in shipped():
+            found = read_pack(file)
+            cpu, threads = found.meta.target["mcpu"], found.meta.target["num-cores"]
+            assert file.name.endswith(f"-{cpu}-{threads}.json.gz")
+            assert any(found.records)
 
     @pytest.mark.parametrize(
         ("found", "reason"),

@@ -10,7 +10,7 @@ from bakeoff.backends.tvm.tuning.budget import Budget, Purse, limit_of
 from bakeoff.backends.tvm.tuning.choice import choose
 from bakeoff.backends.tvm.tuning.contract import Kind, Meta, Task, Trial, Variant
 from bakeoff.backends.tvm.tuning.grids import grid_of
-from bakeoff.backends.tvm.tuning.records import SCHEMA, Records, export, merge, open_database
+from bakeoff.backends.tvm.tuning.records import SCHEMA, Records, merge, open_database
 from bakeoff.backends.tvm.tuning.search import TaskSearch, key_of
 from bakeoff.backends.tvm.tuning.tiles import Grid, Vector, register_tiles
 from bakeoff.backends.tvm.tuning.warm import warm_candidates
@@ -203,8 +203,7 @@ def test_cold_times_stand_before_hot_ones(tmp_path: Path) -> None:
     trials = (_trial("a", 1.0, ui=1), _trial("a", 2.0, ui=2), _trial("a", 4.0, ui=1, cold=True))
     records = _fill(open_database(tmp_path / "db", META, create=True), *trials, _trial("a", 3.0, ui=2, cold=True))
 
-    assert {"ui": 2} == records.best()["a"].trial.candidate
-    assert 3 == records.best()["a"].line
+    assert {"ui": 2} == records.best()["a"].candidate
 
 
 def test_a_database_survives_a_kill_in_the_midst_of_a_line(tmp_path: Path) -> None:
@@ -263,24 +262,10 @@ def test_merging_copies_what_is_missing_once(tmp_path: Path) -> None:
     assert 4 == merge([one, two], both)
     assert 0 == merge([one, two], both)
     merged = open_database(both, META, create=False)
-    assert {"a": 1.0, "b": 1.5} == {name: best.trial.seconds for name, best in merged.best().items()}
+    assert {"a": 1.0, "b": 1.5} == {name: best.seconds for name, best in merged.best().items()}
     records = [json.loads(text) for text in (both / "database_tuning_record.json").read_text().splitlines()]
     workloads = [json.loads(text)[0] for text in (both / "database_workload.json").read_text().splitlines()]
     assert ["a", "b", "b"] == [workloads[number] for number, _ in records]
-
-
-def test_an_export_holds_the_best_only(tmp_path: Path) -> None:
-    """One record for each workload, cold before hot; an existing destination is left alone."""
-    source = tmp_path / "db"
-    _fill(
-        open_database(source, META, create=True), _trial("a", 1.0), _trial("a", 2.0, ui=8, cold=True), _trial("b", 3.0)
-    )
-
-    assert 2 == export(source, tmp_path / "small")
-    small = open_database(tmp_path / "small", META, create=False)
-    assert {"a": 2.0, "b": 3.0} == {name: best.trial.seconds for name, best in small.best().items()}
-    with pytest.raises(UserError, match="exists already"):
-        export(source, tmp_path / "small")
 
 
 def test_warm_starts_are_found_by_kind_and_shape(tmp_path: Path) -> None:

@@ -86,8 +86,19 @@ def test_killed_and_resumed_it_does_what_is_left(lone: Any, tiny_onnx: str) -> N
     more = _trials(lone)
     assert finished == more[: len(finished)]
 
-    lone.run(*command, "--resume")
+    told = lone.run(*command, "--resume").stdout
     assert 40 == len(_trials(lone))
+    again = lone.run(*command, "--resume")
+    assert told == again.stdout
+    assert "nothing is left of the budget; the same command with a larger one goes on" in again.stderr
+    lone.run("tune", tiny_onnx, "--trials", "44", "--no-check", "--resume")
+    assert 44 == len(_trials(lone))
+
+
+def test_a_target_that_does_not_run_here_is_refused(lone: Any, tiny_onnx: str) -> None:
+    """Before anything is exported, with 2."""
+    done = lone.run("tune", tiny_onnx, "--trials", "4", "--target", "nonsense", expect=2)
+    assert "bakeoff: --target: TVM's LLVM knows no CPU 'nonsense' for " in done.stderr
 
 
 def test_a_model_that_tvm_cannot_import_is_named(lone: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from bakeoff.backends.tvm.tuning.shelf import database_folder
 from bakeoff.harness.cli import main
 from bakeoff.harness.cli.tune import parse_budget, parse_target
 from bakeoff.harness.plan import CellSpec
-from bakeoff.harness.tuning import Outcome
 from bakeoff.harness.tuning_check import Look
+from bakeoff.harness.tuning_outcome import Outcome
 from bakeoff.harness.tuning_progress import progress_words
 from bakeoff.harness.tuning_session import Session
 from bakeoff.harness.tuning_words import outcome_report
@@ -26,6 +27,25 @@ META = Meta(schema=SCHEMA, tvm="0.26.0", target={"kind": "llvm", "mcpu": "znver5
 CELL = CellSpec(
     model="m", variant="fp32", backend="tvm", scenario="single-stream", threads=1, batch=1, device="cpu", options={}
 )
+
+
+KERNELS = tuple(
+    TaskResult(
+        task=Task(hash=name, name=name, weight=weight, flops=0, kind="conv", shape={}, site="s", variant=variant),
+        trials=7,
+        failed=1,
+        hot_ms=1.0,
+        cold_ms=None,
+        candidate=None,
+        used=used,
+    )
+    for name, weight, variant, used in (
+        ("small", 1, "direct", True),
+        ("big", 3, "wino4", True),
+        ("lost", 9, "wino2", False),
+    )
+)
+RESULT = TuneResult(tasks=KERNELS, trials=21, failed=3, seconds=7.0, estimated_ms=4.0, curve=(), target=META.target)
 
 
 def _pack(*elapsed: float) -> Pack:
@@ -43,7 +63,7 @@ def _pack(*elapsed: float) -> Pack:
         )
         for number, seconds in enumerate(elapsed)
     )
-    records = tuple([["trace", number], [1e-3], {}, []] for number in range(len(trials)))
+    records = tuple(f'[["trace",{number}],[0.001],{{}},[]]' for number in range(len(trials)))
     return Pack(meta=META, workloads={"a": "AAAA"}, trials=trials, records=records)
 
 
@@ -132,7 +152,7 @@ def test_what_is_left_of_a_budget_is_read_from_the_databases(tmp_path: Path) -> 
     write_folder(_pack(1.0, 5.0), folder)
     begun = Session.begin(tmp_path, {"what": "m"}, [folder])
     assert begun.earlier() is None
-    begun.at(1)
+    begun.at(1, [{}])
     (folder / "trials.jsonl").unlink()
     (folder / "database_tuning_record.json").unlink()
     write_folder(_pack(1.0, 5.0, 7.0, 17.0), tmp_path / "later")
@@ -145,8 +165,30 @@ def test_what_is_left_of_a_budget_is_read_from_the_databases(tmp_path: Path) -> 
     assert (12.0, 2) == again.spent()
     assert (18.0, 98) == again.left(30.0, 100)
     assert (None, None) == again.left(None, None)
-    again.end()
-    assert again.earlier() is None
+
+
+def test_a_command_that_came_to_its_end_has_spent_its_budget(tmp_path: Path) -> None:
+    """Whatever its trials took by themselves; a larger budget leaves the difference, and what was told is kept."""
+    folder = tmp_path / "db"
+    write_folder(_pack(1.0, 5.0), folder)
+    begun = Session.begin(tmp_path, {"what": "m"}, [folder])
+    outcome = Outcome(cell=CELL, database=folder, result=RESULT, look=Look(untuned_ms=50.0, tuned_ms=5.0))
+    begun.end([outcome.told()], 30.0, None)
+
+    ended = Session.begin(tmp_path, {"what": "m"}, [folder]).earlier()
+    assert ended is not None
+    assert (0.0, None) == ended.left(30.0, None)
+    assert (15.0, None) == ended.left(45.0, None)
+    assert [outcome] == [Outcome.retold(CELL, folder, told) for told in ended.told]
+    assert 0 == ended.job
+
+
+def test_a_failure_is_told_again() -> None:
+    """With its blame and its stage."""
+    told = Outcome(cell=CELL, database=Path("/db"), error=UnsupportedError("no", blame="importer", stage="tune")).told()
+    error = Outcome.retold(CELL, Path("/db"), json.loads(json.dumps(told))).error
+    assert isinstance(error, UnsupportedError)
+    assert ("no", "importer", "tune") == (error.reason, error.blame, error.stage)
 
 
 def test_progress_in_words() -> None:
@@ -176,26 +218,7 @@ def _text(outcome: Outcome) -> str:
 
 def test_the_summary() -> None:
     """Kernels by share, estimated and seen latency, cost, and the place of the records."""
-    kernels = [
-        TaskResult(
-            task=Task(hash=name, name=name, weight=weight, flops=0, kind="conv", shape={}, site="s", variant=variant),
-            trials=7,
-            failed=1,
-            hot_ms=1.0,
-            cold_ms=None,
-            candidate=None,
-            used=used,
-        )
-        for name, weight, variant, used in (
-            ("small", 1, "direct", True),
-            ("big", 3, "wino4", True),
-            ("lost", 9, "wino2", False),
-        )
-    ]
-    result = TuneResult(
-        tasks=tuple(kernels), trials=21, failed=3, seconds=7.0, estimated_ms=4.0, curve=(), target=META.target
-    )
-    outcome = Outcome(cell=CELL, database=Path("/records"), result=result, look=Look(untuned_ms=50.0, tuned_ms=5.0))
+    outcome = Outcome(cell=CELL, database=Path("/records"), result=RESULT, look=Look(untuned_ms=50.0, tuned_ms=5.0))
     shown = _text(outcome)
     assert shown.index("big") < shown.index("small")
     assert "75.0%" in shown

@@ -14,6 +14,7 @@ A tuning database is a folder of four files, all but the first only ever appende
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,8 @@ class TuneRequest:
     """A candidate that takes longer to build and time is killed and costs one trial."""
     target: Mapping[str, Any] | None = None
     """TVM's target; None: this CPU's. Its num-cores is set to *threads*."""
+    python: str = sys.executable
+    """The interpreter that has tvm."""
     warm: tuple[Path, ...] = ()
     """Other databases (another model's, a near target's) whose best candidates for like tasks are tried first."""
 
@@ -219,25 +222,6 @@ class Applied:
     """sha256 of the records that were applied."""
 
 
-# Functions (each in the module named; `from bakeoff.backends.tvm.tuning import ...` has them all):
-#
-# tuner.tune(request: TuneRequest, progress: ProgressCallback | None = None) -> TuneResult
-#     Raises UserError (no budget, a database of another target or version, no C compiler is needed) and StageError /
-#     UnsupportedError (the model cannot be imported, named operator; every worker dies). Ctrl-C returns a result with
-#     `interrupted`. Imports no tvm into the calling process.
-#
-# records.open_database(folder: Path, meta: Meta, *, create: bool) -> Records
-#     Raises UserError for a folder that is no database, another target, another TVM version, another schema.
-#     A last line that was cut off by a kill is dropped.
-# records.merge(sources: Sequence[Path], destination: Path) -> int
-#     Copies records that are missing; returns how many. All must hold for one target and version (UserError).
-# records.export(folder: Path, destination: Path, *, best: int = 1) -> int
-#     The best records of each workload (and the trials that chose variants) as a small database: what is shipped.
-# records.read_meta(folder: Path) -> Meta
-# records.results(folder: Path, tasks: Sequence[Task]) -> ...      best times, choice of variants, tuning curve
-#
-# targets.host(threads: int) -> dict       (imports tvm; LLVM's name of this CPU and its features)
-# targets.fits(meta_target, host_features: frozenset[str]) -> bool  whether this CPU can run code of that target
-#
-# In the adapter, option `records` of CompileRequest.options names a database ("" : none); `pipeline.prepare` takes the
-# choice of variants, `tuning.apply` gives kernels their records, and `executed()` tells what `Applied` holds.
+# `tuner.tune` takes a `TuneRequest` and returns a `TuneResult`; `records` reads and writes databases, `pack` the single
+# files that are exported, imported and shipped. In the adapter, the option `records` names a database or such a file;
+# `shelf` finds what there is else, `serving` chooses of it for one model, and `executed()` tells what `Applied` holds.

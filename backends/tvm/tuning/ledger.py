@@ -156,7 +156,7 @@ class Ledger:
                 failed=self._failed[task.hash],
                 hot_ms=_ms(self.searches[task.hash].best),
                 cold_ms=_ms(min(self.searches[task.hash].cold.values(), default=None)),
-                candidate=best[task.hash].trial.candidate if task.hash in best else None,
+                candidate=best[task.hash].candidate if task.hash in best else None,
                 used=task.hash in choice.used,
             )
             for task in self._tasks

@@ -16,11 +16,13 @@ from typing import Any
 
 from ....models.errors import UserError
 from .contract import Meta, Trial
-from .records import SCHEMA, open_database, read_meta
+from .records import SCHEMA, open_database, rank, read_meta
 
-__all__ = ["Pack", "rank", "read_folder", "read_pack", "reduced", "write_folder", "write_pack"]
+__all__ = ["Pack", "read_folder", "read_pack", "read_pack_meta", "reduced", "write_folder", "write_pack"]
 
 _FORMAT = "bakeoff tuning records"
+_BEFORE_META = f'{{"format":"{_FORMAT}","meta":'
+_HEAD_BYTES = 2**14
 _LARGEST_BYTES = 512 * 2**20
 """Of a pack's JSON: a file that unpacks to more is no export of ours."""
 
@@ -34,8 +36,9 @@ class Pack:
     """base64 of each workload's module by its hash."""
     trials: tuple[Trial, ...]
     """In the order in which they were done."""
-    records: tuple[Any, ...]
-    """For each trial its MetaSchedule record ([trace, seconds, target, arguments]), None where it is not kept."""
+    records: tuple[str | None, ...]
+    """For each trial the JSON of its MetaSchedule record ([trace, seconds, target, arguments]), None where it is not
+    kept. As text, because few of them are ever looked at, and they are most of what a database weighs."""
 
 
 def read_folder(folder: Path) -> Pack:
@@ -44,10 +47,11 @@ def read_folder(folder: Path) -> Pack:
     Raises `UserError` where it is no tuning database of this version.
     """
     meta = read_meta(folder)
-    workloads = dict(_lines(folder / "database_workload.json"))
-    records = [record for _, record in _lines(folder / "database_tuning_record.json")]
+    workloads = dict(json.loads(line) for line in _lines(folder / "database_workload.json"))
+    records = [_record(line) for line in _lines(folder / "database_tuning_record.json")]
     trials, kept = [], []
-    for data in _lines(folder / "trials.jsonl"):
+    for text in _lines(folder / "trials.jsonl"):
+        data = json.loads(text)
         line = data.pop("line")
         trials.append(Trial(**data))
         # The trial is written after its record: a record that is missing was removed by hand.
@@ -55,13 +59,22 @@ def read_folder(folder: Path) -> Pack:
     return Pack(meta=meta, workloads=workloads, trials=tuple(trials), records=tuple(kept))
 
 
-def _lines(path: Path) -> Iterator[Any]:
+def _lines(path: Path) -> Iterator[str]:
     if not path.is_file():
         return
     with path.open("rb") as file:
         for raw in file:
             if raw.endswith(b"\n"):  # else it is being written, or a kill cut it off
-                yield json.loads(raw)
+                yield raw.decode("utf-8")
+
+
+def _record(line: str) -> str:
+    """The record in a line "[workload, record]"."""
+    return line[line.index(",") + 1 : line.rindex("]")].strip()
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def reduced(pack: Pack, best: int = 1) -> Pack:
@@ -82,21 +95,17 @@ def reduced(pack: Pack, best: int = 1) -> Pack:
     )
 
 
-def rank(trial: Trial) -> tuple[bool, float]:
-    """The smaller, the better: times taken with cold weights stand before hot ones."""
-    return not trial.cold, trial.seconds if trial.seconds is not None else float("inf")
-
-
 def write_pack(pack: Pack, file: Path) -> None:
     """Write *pack* to *file*; the same pack gives the same bytes. Raises OSError."""
-    lines = [{**asdict(trial), "record": record} for trial, record in zip(pack.trials, pack.records, strict=True)]
+    pairs = zip(pack.trials, pack.records, strict=True)
+    lines = [{**asdict(trial), "record": None if text is None else json.loads(text)} for trial, text in pairs]
     content = {
         "format": _FORMAT,
         "meta": {"schema": pack.meta.schema, "tvm": pack.meta.tvm, "target": dict(pack.meta.target)},
         "workloads": dict(pack.workloads),
         "trials": lines,
     }
-    data = json.dumps(content, separators=(",", ":")).encode("utf-8")
+    data = _dump(content).encode("utf-8")
     file.write_bytes(gzip.compress(data, mtime=0) if file.suffix == ".gz" else data)
 
 
@@ -116,7 +125,8 @@ def read_pack(file: Path) -> Pack:
         if meta.schema != SCHEMA:
             raise UserError(f"{file}: has schema {meta.schema}, this bakeoff reads {SCHEMA}; export it anew")
         workloads = {str(hash_): str(module) for hash_, module in content["workloads"].items()}
-        records = tuple(data.pop("record") for data in content["trials"])
+        kept = [data.pop("record") for data in content["trials"]]
+        records = tuple(None if record is None else _dump(record) for record in kept)
         trials = tuple(Trial(**data) for data in content["trials"])
         named = {trial.task for trial, record in zip(trials, records, strict=True) if record is not None}
         target_id = meta.target_id
@@ -125,6 +135,20 @@ def read_pack(file: Path) -> Pack:
     if not target_id or not named <= workloads.keys():
         raise UserError(f"{file}: is damaged (records without their workload); export it anew")
     return Pack(meta=meta, workloads=workloads, trials=trials, records=records)
+
+
+def read_pack_meta(file: Path) -> Meta:
+    """What the records in *file* hold for, by its first bytes where `write_pack` wrote it; raises as `read_pack`."""
+    try:
+        with file.open("rb") as opened:
+            zipped = opened.read(2) == b"\x1f\x8b"
+        with gzip.open(file, "rb") if zipped else file.open("rb") as content:
+            head = content.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+        data, _ = json.JSONDecoder().raw_decode(head, len(_BEFORE_META)) if head.startswith(_BEFORE_META) else ({}, 0)
+        meta = Meta(**data)
+    except (OSError, EOFError, ValueError, TypeError, zlib.error):
+        return read_pack(file).meta  # which says what is wrong with it
+    return meta if meta.schema == SCHEMA else read_pack(file).meta
 
 
 def _unzipped(raw: bytes) -> bytes:
@@ -140,4 +164,4 @@ def write_folder(pack: Pack, folder: Path) -> None:
     made = open_database(folder, pack.meta, create=True)
     made.add_workloads([[hash_, module] for hash_, module in pack.workloads.items()])
     for trial, record in zip(pack.trials, pack.records, strict=True):
-        made.add_trial(trial, record)
+        made.add_trial(trial, None if record is None else json.loads(record))

@@ -32,7 +32,9 @@ class CandidateError(Exception):
 class Worker:
     """A process of `worker`, started when it is first asked and again after each death. Use it as a context manager."""
 
-    def __init__(self, opening: Mapping[str, Any]) -> None:
+    def __init__(self, opening: Mapping[str, Any], python: str = sys.executable) -> None:
+        """*opening* is what it is asked first; *python* the interpreter that has tvm."""
+        self._python = python
         self._scratch = tempfile.TemporaryDirectory(prefix="bakeoff-tvm-")
         self._opening = dict(opening)
         self._process: subprocess.Popen[bytes] | None = None
@@ -91,7 +93,7 @@ class Worker:
 
     def _start(self) -> None:
         ours, theirs = Pipe()
-        command = [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(os.getpid())]
+        command = [self._python, "-P", "-m", _MODULE, str(theirs.fileno()), str(os.getpid())]
         self._log.seek(0)
         self._log.truncate()
         self._process = subprocess.Popen(

@@ -1,19 +1,18 @@
-"""A tuning database on disk, in plain Python: opened, appended to, merged, exported. See `contract` for its files."""
+"""A tuning database on disk, in plain Python: opened, appended to, merged. See `contract` for its files."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ....models.errors import UserError
 from .contract import Meta, Trial
 
-__all__ = ["SCHEMA", "Best", "Records", "export", "merge", "open_database", "read_meta", "refuse_other"]
+__all__ = ["SCHEMA", "Records", "merge", "open_database", "rank", "read_meta"]
 
 SCHEMA = 1
 """Version of the folder's layout and of `trials.jsonl`."""
@@ -22,15 +21,6 @@ _META = "meta.json"
 _WORKLOADS = "database_workload.json"
 _RECORDS = "database_tuning_record.json"
 _TRIALS = "trials.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Best:
-    """The best candidate of one workload: timed with cold weights where any was, else the fastest."""
-
-    trial: Trial
-    line: int
-    """Line of its record in `database_tuning_record.json`."""
 
 
 @dataclass
@@ -69,15 +59,15 @@ class Records:
         """Seconds of tuning that this database has cost so far."""
         return max((trial.elapsed_s for trial in self.trials), default=0.0)
 
-    def best(self) -> dict[str, Best]:
-        """The best candidate of each workload by its hash."""
-        chosen: dict[str, Best] = {}
+    def best(self) -> dict[str, Trial]:
+        """The best trial of each workload by its hash: timed with cold weights where any was, else the fastest."""
+        chosen: dict[str, Trial] = {}
         for trial, line in zip(self.trials, self.lines, strict=True):
             if trial.seconds is None or line is None:
                 continue
             now = chosen.get(trial.task)
-            if now is None or _rank(trial) < _rank(now.trial):
-                chosen[trial.task] = Best(trial=trial, line=line)
+            if now is None or rank(trial) < rank(now):
+                chosen[trial.task] = trial
         return chosen
 
     def record_texts(self, lines: Sequence[int]) -> dict[int, str]:
@@ -92,9 +82,9 @@ class Records:
         return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
-def _rank(trial: Trial) -> tuple[bool, float]:
-    assert trial.seconds is not None
-    return (not trial.cold, trial.seconds)
+def rank(trial: Trial) -> tuple[bool, float]:
+    """The smaller, the better: times taken with cold weights stand before hot ones."""
+    return not trial.cold, trial.seconds if trial.seconds is not None else float("inf")
 
 
 def read_meta(folder: Path) -> Meta:
@@ -130,11 +120,11 @@ def open_database(folder: Path, meta: Meta, *, create: bool) -> Records:
         partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, folder / _META)
     found = read_meta(folder)
-    refuse_other(folder, found, meta)
+    _refuse_other(folder, found, meta)
     return _read(folder, found)
 
 
-def refuse_other(folder: Path, found: Meta, wanted: Meta) -> None:
+def _refuse_other(folder: Path, found: Meta, wanted: Meta) -> None:
     """Raise `UserError` where a database holds for another target or TVM version than is *wanted*."""
     if found.tvm != wanted.tvm:
         raise UserError(
@@ -207,29 +197,3 @@ def merge(sources: Sequence[Path], destination: Path) -> int:
 
 def _key(trial: Trial) -> str:
     return json.dumps([trial.task, trial.candidate, trial.seconds, trial.cold, trial.elapsed_s], sort_keys=True)
-
-
-def export(folder: Path, destination: Path, *, best: int = 1) -> int:
-    """Write the *best* candidates of each workload as a new database *destination*; return how many records it has.
-
-    Times taken cold stand before hot ones. Raises `UserError` where *destination* exists.
-    """
-    if destination.exists():
-        raise UserError(f"{destination}: exists already; give a new folder")
-    source = open_database(folder, read_meta(folder), create=False)
-    ranked: dict[str, list[tuple[Trial, int]]] = {}
-    for trial, line in zip(source.trials, source.lines, strict=True):
-        if trial.seconds is not None and line is not None:
-            ranked.setdefault(trial.task, []).append((trial, line))
-    kept = [pair for pairs in ranked.values() for pair in sorted(pairs, key=lambda pair: _rank(pair[0]))[:best]]
-    texts = source.record_texts([line for _, line in kept])
-    modules = {json.loads(text)[0]: json.loads(text) for text in source.workload_texts()}
-    try:
-        made = open_database(destination, source.meta, create=True)
-        made.add_workloads([modules[hash_] for hash_ in ranked])
-        for trial, line in kept:
-            made.add_trial(replace(trial, elapsed_s=0.0), json.loads(texts[line])[1])
-    except BaseException:
-        shutil.rmtree(destination, ignore_errors=True)
-        raise
-    return len(kept)

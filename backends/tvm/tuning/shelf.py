@@ -1,4 +1,4 @@
-"""Which tuning records serve a compilation here: the user's own, imported ones, and those that ship with bakeoff.
+"""Where tuning records are found: the user's own, imported ones, and those that ship with bakeoff.
 
 Databases lie in the artifact cache, one for each target (whose num-cores are the threads) and version of TVM, shared
 by all models: a kernel that two models have in common is tuned once.
@@ -6,19 +6,17 @@ by all models: a kernel that two models have in common is tuned once.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from ....models.errors import UserError
-from .contract import Meta, Trial
-from .pack import Pack, rank, read_folder, read_pack, write_folder
+from .contract import Meta
+from .pack import Pack, read_folder, read_pack, read_pack_meta
+from .records import read_meta
+from .targets import fits, vector_of
 
-__all__ = ["Gathered", "Serving", "Source", "database_folder", "databases", "find_sources", "gather", "shipped"]
+__all__ = ["Source", "database_folder", "databases", "find_sources", "shipped"]
 
 _FOLDER = "tvm-tuning"
 _META = "meta.json"
@@ -36,7 +34,7 @@ def databases(cache: Path) -> list[Path]:
 
 
 def shipped() -> list[Path]:
-    """The packs that come with bakeoff."""
+    """The packs that come with bakeoff, named by suite, CPU and threads: "quick-x86-64-v3-1.json.gz"."""
     place = Path(str(files("bakeoff.backends.tvm"))) / "records"
     return sorted([*place.glob("*.json"), *place.glob("*.json.gz")])
 
@@ -55,43 +53,12 @@ class Source:
         return f"{self.name} ({self.pack.meta.target_id})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Serving:
-    """The record that serves one kernel."""
-
-    source: Source
-    trial: Trial
-    record: Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gathered:
-    """For each workload the record that serves it on this machine."""
-
-    meta: Meta
-    """What they are compiled for."""
-    servings: tuple[Serving, ...]
-
-    @property
-    def digest(self) -> str:
-        """sha256 of all these records and of the times by which variants are chosen, "" for none."""
-        rows = [[one.trial.task, one.record, one.trial.seconds, one.trial.cold] for one in self.servings]
-        texts = sorted(json.dumps(row, sort_keys=True) for row in rows)
-        return hashlib.sha256("\n".join(texts).encode()).hexdigest() if texts else ""
-
-    def write(self, folder: Path) -> None:
-        """Write them as a database into the new *folder*; line n of its records is the nth of `servings`."""
-        workloads = {one.trial.task: one.source.pack.workloads[one.trial.task] for one in self.servings}
-        trials = tuple(one.trial for one in self.servings)
-        records = tuple(one.record for one in self.servings)
-        write_folder(Pack(meta=self.meta, workloads=workloads, trials=trials, records=records), folder)
-
-
 def find_sources(named: str, meta: Meta, cache: Path, features: frozenset[str]) -> list[Source]:
-    """Records for *meta* on a CPU with *features*, the user's own first, then imported, then shipped ones.
+    """Records for *meta* on a CPU with *features*, the best first: the user's own, then by how wide their vectors are,
+    and where these are equal imported before shipped ones.
 
     *named*: "" for all that fit, "none", or the path of a database or of an exported file. Imports tvm. Raises
-    `UserError` for a path whose records do not fit here; elsewhere what does not fit is left out.
+    `UserError` for a path whose records do not fit here; elsewhere what does not fit is left out, and not read either.
     """
     if named == "none":
         return []
@@ -102,24 +69,26 @@ def find_sources(named: str, meta: Meta, cache: Path, features: frozenset[str]) 
         return [Source(name=named, pack=pack)]
     own = database_folder(cache, meta)
     found = [Source(name="own", pack=read_folder(own))] if (own / _META).is_file() else []
-    for folder in databases(cache):
-        if folder != own:
-            found += _fitting("imported", read_folder(folder), meta, features)
-    for file in shipped():
-        found += _fitting("shipped", read_pack(file), meta, features)
+    places = [(read_meta(folder), "imported", folder) for folder in databases(cache) if folder != own]
+    places += [(read_pack_meta(file), "shipped", file) for file in shipped()]
+    fitting = [place for place in places if _same_use(place[0], meta) and fits(place[0].target, features)]
+    for _, name, path in sorted(fitting, key=lambda place: _distance(place, meta)):
+        found.append(Source(name=name, pack=read_folder(path) if path.is_dir() else read_pack(path)))
     return found
 
 
-def _fitting(name: str, pack: Pack, meta: Meta, features: frozenset[str]) -> list[Source]:
-    from .targets import fits
+def _same_use(found: Meta, wanted: Meta) -> bool:
+    return found.tvm == wanted.tvm and found.target["num-cores"] == wanted.target["num-cores"]
 
-    same = pack.meta.tvm == meta.tvm and pack.meta.target["num-cores"] == meta.target["num-cores"]
-    return [Source(name=name, pack=pack)] if same and fits(pack.meta.target, features) else []
+
+def _distance(place: tuple[Meta, str, Path], meta: Meta) -> tuple[int, int, str, bool, str]:
+    """Wide vectors before narrow ones; among equals what this user has, and then what is for this very CPU."""
+    found, name, path = place
+    vector = vector_of(found.target)
+    return -vector.lanes, -vector.registers, name, found.target.get("mcpu") != meta.target.get("mcpu"), path.name
 
 
 def _refuse_unfit(path: Path, found: Meta, wanted: Meta, features: frozenset[str]) -> None:
-    from .targets import fits
-
     if found.tvm != wanted.tvm:
         raise UserError(
             f"{path}: was tuned with TVM {found.tvm}, this is {wanted.tvm}; tune anew or give other records"
@@ -133,34 +102,3 @@ def _refuse_unfit(path: Path, found: Meta, wanted: Meta, features: frozenset[str
         raise UserError(
             f"{path}: was tuned for {found.target_id}, whose instructions this CPU lacks; give other records"
         )
-
-
-def gather(sources: Sequence[Source], meta: Meta, space: str = "") -> Gathered:
-    """The best record of each workload, of *space* only unless it is "".
-
-    They are compiled for the target that they were tuned for; where they come from several, for *meta*'s.
-
-    Times of one machine tell nothing of another: of several sources for one workload the first wins, unless a later
-    one was tuned for the very same target and is faster.
-    """
-    chosen: dict[str, Serving] = {}
-    for source in sources:
-        best: dict[str, Serving] = {}
-        for trial, record in zip(source.pack.trials, source.pack.records, strict=True):
-            if record is None or trial.seconds is None or (space and trial.space != space):
-                continue
-            now = best.get(trial.task)
-            if now is None or rank(trial) < rank(now.trial):
-                best[trial.task] = Serving(source=source, trial=trial, record=record)
-        for hash_, one in best.items():
-            if hash_ not in chosen or _beats(one, chosen[hash_]):
-                chosen[hash_] = one
-    targets = {json.dumps(dict(one.source.pack.meta.target), sort_keys=True) for one in chosen.values()}
-    if len(targets) == 1:
-        meta = replace(meta, target=json.loads(targets.pop()))
-    return Gathered(meta=meta, servings=tuple(chosen[hash_] for hash_ in sorted(chosen)))
-
-
-def _beats(one: Serving, other: Serving) -> bool:
-    same = dict(one.source.pack.meta.target) == dict(other.source.pack.meta.target)
-    return same and one.trial.cold == other.trial.cold and rank(one.trial) < rank(other.trial)

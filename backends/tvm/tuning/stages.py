@@ -149,7 +149,7 @@ def stock(ledger: Ledger) -> None:
     }
     records = ledger.records
     opening = {"threads": 1, "target": dict(records.meta.target), "database": str(records.folder)}
-    with Worker(opening) as thinker:
+    with Worker(opening, ledger.request.python) as thinker:
         for message, answer in thinker.converse(request, _THINK_S):
             if not ledger.budget.left():
                 return

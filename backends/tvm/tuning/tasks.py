@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from .. import lowering, pipeline
 from .classify import classify
 from .contract import Task
 
-__all__ = ["Extracted", "Item", "extract", "extract_module", "imported"]
+__all__ = ["Extracted", "Graph", "Item", "extract", "extract_module", "imported"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,24 +33,45 @@ class Extracted:
     """Bytes of all constants, as large as what one inference reads besides activations."""
 
 
-def extract(model: Path, target: dict[str, Any], *, variants: Sequence[str]) -> Extracted:
-    """Tasks of the ONNX file *model* computed directly, and of its convolutions in the other *variants*.
+class Graph:
+    """The graph of one ONNX file, laid out once, from which the tasks of any variant are taken.
 
     Raises `UnsupportedError` naming an operator that TVM cannot import, `StageError` where it fails otherwise.
     """
-    module = imported(model)
-    found: dict[str, Item] = {}
-    for variant in ("direct", *variants):
-        prepared, _ = pipeline.prepare(module, target, lowering.lowerings(_all(variant)), tunable=True)
-        for item in extract_module(prepared, target):
-            if variant == "direct" or item.task.kind == "winograd":
-                found.setdefault(item.task.hash, item)
-    return Extracted(items=tuple(found.values()), weights_bytes=_constant_bytes(module))
+
+    def __init__(self, model: Path, target: dict[str, Any]) -> None:
+        module = imported(model)
+        self.weights_bytes = _constant_bytes(module)
+        self.winograd = False
+        """Whether any convolution admits Winograd; known once the direct items were taken."""
+        self._target = target
+        self._laid_out, _ = pipeline.lay_out(module, target)
+
+    def items(self, variant: str) -> list[Item]:
+        """The tasks of the graph computed directly, or of its convolutions by another *variant*."""
+        lowered = pipeline.lower(
+            self._laid_out, self._target, lowering.lowerings(lambda _site: self._plan(variant)), tunable=True
+        )
+        items = extract_module(lowered, self._target)
+        return items if variant == "direct" else [item for item in items if item.task.kind == "winograd"]
+
+    def _plan(self, variant: str) -> str:
+        # It is asked only for convolutions that Winograd fits.
+        self.winograd = True
+        return variant
 
 
-def _all(variant: str) -> Callable[[str], str]:
-    """The plan that computes every convolution by *variant*, as far as it can be."""
-    return lambda _site: variant
+def extract(model: Path, target: dict[str, Any], *, variants: Sequence[str]) -> Extracted:
+    """Tasks of the ONNX file *model* computed directly, and of its convolutions in the other *variants*.
+
+    Raises what `Graph` raises.
+    """
+    graph = Graph(model, target)
+    found = {item.task.hash: item for item in graph.items("direct")}
+    for variant in variants if graph.winograd else ():
+        for item in graph.items(variant):
+            found.setdefault(item.task.hash, item)
+    return Extracted(items=tuple(found.values()), weights_bytes=graph.weights_bytes)
 
 
 def extract_module(prepared: Any, target: dict[str, Any]) -> list[Item]:

@@ -26,7 +26,8 @@ def tune(request: TuneRequest, progress: ProgressCallback | None = None) -> Tune
     _check(request)
     budget = Budget(request.seconds, request.trials)
     folder = request.database.absolute()
-    with Worker({"threads": request.threads, "target": request.target, "database": str(folder)}) as worker:
+    opening = {"threads": request.threads, "target": request.target, "database": str(folder)}
+    with Worker(opening, request.python) as worker:
         facts = worker.open()
         records = open_database(folder, Meta(schema=SCHEMA, tvm=facts["tvm"], target=facts["target"]), create=True)
         found = _extract(worker, request)

@@ -1,4 +1,4 @@
-"""At compile time: which records of a database serve a model, and which variant each of its convolutions gets."""
+"""At compile time: a model lowered as its records want it, and what is told of them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .. import lowering, pipeline
-from .choice import choose
-from .contract import Applied, Meta, Task
-from .records import Best, Records, open_database, read_meta, refuse_other
-from .targets import fits
-from .tasks import Item, extract_module
+from .contract import Applied, Task
+from .serving import Gathered, Serving
+from .tasks import extract_module
 
-__all__ = ["Tuned", "prepare_tuned", "usable_target"]
+__all__ = ["Tuned", "prepare_tuned"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,80 +22,42 @@ class Tuned:
 
     module: Any
     remarks: list[str]
-    variants: Mapping[str, str]
-    """By site, where it is not direct."""
     lines: tuple[int, ...]
-    """Lines of the database's records that serve its kernels."""
+    """Which of the gathered records serve its kernels."""
     applied: Applied
-    tasks: tuple[Task, ...]
-    """Of all variants that were weighed: what the model's tuning is told from."""
 
 
-def usable_target(folder: Path, host: Mapping[str, Any], features: frozenset[str], version: str) -> dict[str, Any]:
-    """The target of the records in *folder*, if this CPU (*host* with its *features*) runs code of it.
-
-    Its number of cores is that of *host*: a kernel tuned for one core is no good for two. Raises `UserError` for
-    records of another kind of target, vector instructions that this CPU lacks, another thread count or TVM version.
-    """
-    meta = read_meta(folder)
-    same = meta.target["kind"] == host["kind"] and meta.target["num-cores"] == host["num-cores"]
-    runs = same and (dict(meta.target) == dict(host) or fits(meta.target, features))
-    refuse_other(folder, meta, Meta(schema=meta.schema, tvm=version, target=meta.target if runs else host))
-    return dict(meta.target)
-
-
-def prepare_tuned(imported: Any, folder: Path) -> Tuned:
-    """Prepare the Relax module *imported* for the records in *folder*, which `usable_target` found to be of use."""
-    records = open_database(folder, read_meta(folder), create=False)
-    target = dict(records.meta.target)
-    best = records.best()
-    items: dict[str, Item] = {}
-    for variant in ("direct", "wino2", "wino4"):
-        prepared, _ = _prepare(imported, target, variant)
-        for item in extract_module(prepared, target):
-            if variant == "direct" or item.task.kind == "winograd":
-                items.setdefault(item.task.hash, item)
-        if variant == "direct" and not any(one.trial.variant != "direct" for one in best.values()):
-            break
-    times = {hash_: float(one.trial.seconds or 0.0) for hash_, one in best.items()}
-    choice = choose([item.task for item in items.values()], times)
-    variants = dict(choice.variants)
-    module, remarks = pipeline.prepare(imported, target, lowering.lowerings(lowering.plan_of(variants)), tunable=True)
-    kernels = extract_module(module, target)
-    found = [best[item.task.hash] for item in kernels if item.task.hash in best]
+def prepare_tuned(imported: Any, gathered: Gathered) -> Tuned:
+    """Prepare the Relax module *imported* for the records in *gathered*."""
+    target = dict(gathered.meta.target)
+    plan = lowering.plan_of(gathered.variants)
+    module, remarks = pipeline.prepare(imported, target, lowering.lowerings(plan), tunable=True)
+    tasks = [item.task for item in extract_module(module, target)]
+    lines = {one.trial.task: line for line, one in enumerate(gathered.servings)}
+    found = {task.hash: gathered.servings[lines[task.hash]] for task in tasks if task.hash in lines}
     return Tuned(
         module=module,
         remarks=remarks,
-        variants=variants,
-        lines=tuple(one.line for one in found),
-        applied=_applied(kernels, best, records),
-        tasks=tuple(item.task for item in items.values()),
+        lines=tuple(lines[hash_] for hash_ in found),
+        applied=_applied(tasks, found, gathered.meta.target_id),
     )
 
 
-def _prepare(imported: Any, target: dict[str, Any], variant: str) -> tuple[Any, list[str]]:
-    return pipeline.prepare(imported, target, lowering.lowerings(lambda _site: variant), tunable=True)
-
-
-def _applied(kernels: list[Item], best: Mapping[str, Best], records: Records) -> Applied:
-    tasks = [item.task for item in kernels]
-    tuned = [task for task in tasks if task.hash in best]
+def _applied(tasks: list[Task], found: Mapping[str, Serving], target_id: str) -> Applied:
+    tuned = [task for task in tasks if task.hash in found]
     flops = sum(task.weight * task.flops for task in tasks)
     convolutions = Counter[str]()
     for task in tasks:
         if task.site:
             convolutions[task.variant] += task.weight
-    digest = hashlib.sha256()
-    lines = sorted(best[task.hash].line for task in tuned)
-    for _, text in sorted(records.record_texts(lines).items()):
-        digest.update(text.encode())
+    texts = sorted(f"{hash_} {one.record}" for hash_, one in found.items())
     return Applied(
         tasks=len(tasks),
         tuned=len(tuned),
         flops_share=sum(task.weight * task.flops for task in tuned) / flops if flops else 1.0,
-        untuned=tuple(task.name for task in tasks if task.hash not in best),
+        untuned=tuple(task.name for task in tasks if task.hash not in found),
         variants=dict(convolutions),
-        spaces=dict(Counter(best[task.hash].trial.space for task in tuned)),
-        target_id=records.meta.target_id,
-        digest=digest.hexdigest(),
+        spaces=dict(Counter(found[task.hash].trial.space for task in tuned)),
+        target_id=target_id,
+        digest=hashlib.sha256("\n".join(texts).encode()).hexdigest(),
     )

@@ -20,7 +20,6 @@ def warm_candidates(folders: Sequence[Path]) -> dict[tuple[str, str], list[Candi
     found: dict[tuple[str, str], list[Candidate]] = {}
     for folder in folders:
         records = open_database(folder, read_meta(folder), create=False)
-        for best in records.best().values():
-            facts = best.trial
+        for facts in records.best().values():
             found.setdefault((facts.kind, key_of(facts.shape)), []).append(facts.candidate)
     return found

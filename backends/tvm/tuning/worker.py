@@ -40,12 +40,15 @@ class _Worker:
 
     def open(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """First of all: import tvm and take the target."""
+        from ...host import host_features
         from . import targets
 
         logging.getLogger("tvm").setLevel(logging.ERROR)
         tvm = pipeline.import_tvm(request["threads"])
         self._folder = Path(request["database"])
         self._writer = RecordWriter(Path(request["scratch"]))
+        if request["target"] is not None:
+            targets.refuse_foreign(request["target"], host_features())
         self._facts = targets.resolve(request["target"], request["threads"])
         self._target = tvm.target.Target(self._facts)
         vector = targets.vector_of(self._facts)
