@@ -82,10 +82,17 @@ def schedule_reduce(loops: Any, chosen: Candidate) -> None:
 
 
 def schedule_elementwise(loops: Any, chosen: Candidate) -> None:
-    """One loop nest for all blocks; *vec* "axis:width" says which of its loops becomes vectors, innermost then."""
+    """One loop nest for each output; *vec* "axis:width" says which of the last one's loops becomes vectors.
+
+    That loop is innermost then. A channel shuffle that is split has an output that others read: it is no other's part.
+    """
+    outputs = [loops.get(block).name_hint for block in loops.get_output_blocks("root")]
     blocks = root_blocks(loops)
-    inline_all(loops, blocks[:-1])
-    nest = loops.get_loops(blocks[-1])
+    inline_all(loops, [block for block in blocks[:-1] if loops.get(block).name_hint not in outputs])
+    *others, last = root_blocks(loops)
+    for block in others:
+        _copy(loops, block, chosen)
+    nest = loops.get_loops(last)
     inner: list[Any] = []
     if chosen["vec"] != "none":
         axis, width = (int(text) for text in chosen["vec"].split(":"))
@@ -94,12 +101,21 @@ def schedule_elementwise(loops: Any, chosen: Candidate) -> None:
         loops.reorder(*nest[:axis], outer, *inner, vector)
         loops.vectorize(vector)
         nest = [*nest[:axis], outer, *inner]
-    if chosen["un"] and extents(loops, blocks[-1])[len(nest) - 1] <= 16:
+    if chosen["un"] and extents(loops, last)[len(nest) - 1] <= 16:
         loops.unroll(nest[-1])
         nest = nest[:-1]
     if chosen["par"] != "no":
         count = len(nest) - len(inner) if inner else len(nest)
         loops.parallel(loops.fuse(*nest[:count]) if count > 1 else nest[0])
+
+
+def _copy(loops: Any, block: Any, chosen: Candidate) -> None:
+    """Vectors along the innermost loop of *block*, whatever the last one's are."""
+    nest = loops.get_loops(block)
+    if chosen["par"] != "no" and len(nest) > 1:
+        loops.parallel(loops.fuse(*nest[:-1]) if len(nest) > 2 else nest[0])
+    if chosen["vec"] != "none":
+        vectorize_innermost(loops, block)
 
 
 def reduction_block(loops: Any) -> Any:
