@@ -147,6 +147,8 @@ class Executed:
     marks: tuple[str, ...] = ()
     """Words that must stand beside the figure wherever it is shown, e.g. "untuned"."""
     details: Mapping[str, str] = field(default_factory=dict)
+    """Other facts. "quantizer": what made this runtime's weights and scales, where they are not those of the ONNX
+    file."""
     tuning: Tuning | None = None
     """Set where a search found schedules; None for a backend that does not search, and for defaults."""
 

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from .errors import UserError
 from .spec import InputSpec
 
-__all__ = ["SUFFIXES", "centred", "image_files", "normalise", "open_image", "pixels_of", "resized", "sampling", "stretched"]
+__all__ = [
+    "SUFFIXES",
+    "centred",
+    "image_files",
+    "normalise",
+    "open_image",
+    "pixels_of",
+    "resized",
+    "sampling",
+    "stretched",
+]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 """Names of files that count as images."""

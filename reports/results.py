@@ -239,14 +239,15 @@ class Accuracy(_Record):
     top5: float | None = None
     simulated: float | None = None
     """The same metric on the same images with the variant's graph computed in float (Q/DQ simulated): what *value*
-    would be on a machine whose integer kernels round and saturate nothing. Null for variants that are not quantized."""
+    would be on a machine whose integer kernels round and saturate nothing. Null for variants that are not quantized,
+    and for runtimes that quantized by themselves."""
     vs_fp32: float | None = None
     """*value* minus that of the model's fp32 reference on the same images."""
     vs_fp32_low: float | None = None
     """Lower bound of *vs_fp32*, 95% one-sided, paired: -0.008 means "loses at most 0.8 points"."""
     mcnemar_p: float | None = None
-    """Exact McNemar test of "as often better as worse than fp32"; null where answers are not right or wrong, or are to several
-    views of each picture."""
+    """Exact McNemar test of "as often better as worse than fp32"; null where answers are not right or wrong, or are to
+    several views of each picture."""
     data: str = ""
     data_sha256: str = ""
     """Of the images and labels as they were fed."""

@@ -50,8 +50,9 @@ def fidelity(
 ) -> FidelityResult:
     """Compare *outputs* with *reference*: for each image one array for each output of the graph, its first dimension 1.
 
-    Elements where the reference is not finite take no part. *classifier*: the first output is (1, classes).
-    *pictures* of which the images are views, where that is fewer. Raises (stage "evaluate") where counts or shapes differ, or outputs are not finite where the reference is.
+    Elements where the reference is not finite take no part. *classifier*: the first output is (1, classes). *pictures*
+    of which the images are views, where that is fewer. Raises `StageError` (stage "evaluate") where counts or shapes
+    differ, or outputs are not finite where the reference is.
     """
     if len(outputs) != len(reference) or not outputs:
         raise StageError(f"{len(outputs)} outputs for {len(reference)} of the reference", stage="evaluate")
@@ -89,7 +90,9 @@ def _near_ties(
     """The reference's largest lead where first classes differ, and the share of all images with no larger one."""
     best = [np.sort(row[0], axis=None)[-2:].astype(np.float64) for row in reference]
     leads = np.asarray([second[1] - second[0] for second in best])
-    differs = [int(ours[0].argmax()) != int(theirs[0].argmax()) for ours, theirs in zip(outputs, reference, strict=True)]
+    differs = [
+        int(ours[0].argmax()) != int(theirs[0].argmax()) for ours, theirs in zip(outputs, reference, strict=True)
+    ]
     if not any(differs):
         return None, None
     widest = float(leads[differs].max())

@@ -52,9 +52,7 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     return max(0.0, min(middle - half, value)), min(1.0, max(middle + half, value))
 
 
-def share(
-    correct: NDArray[np.bool_], metric: str, *, top5: float | None = None, pictures: int | None = None
-) -> Score:
+def share(correct: NDArray[np.bool_], metric: str, *, top5: float | None = None, pictures: int | None = None) -> Score:
     """The share of right answers in *correct* (N,), N at least 1, with Wilson's interval.
 
     *pictures* of which they are views, where that is fewer than N.
@@ -75,8 +73,8 @@ def classify(
     """Top-1 and top-5 of *outputs* (N, classes), whose largest is the answer, against *labels* (N,).
 
     Of equal outputs the first counts as the larger one, as argmax has it. *classes* is what the labels are numbered in,
-    if that is known; *pictures*: see `share`. Raises `StageError` (stage "evaluate") where outputs are no scores of these classes or not finite,
-    and for labels outside of them.
+    if that is known; *pictures*: see `share`. Raises `StageError` (stage "evaluate") where outputs are no scores of
+    these classes or not finite, and for labels outside of them.
     """
     scores = finite(outputs, "outputs")
     if scores.ndim != 2 or len(scores) != len(labels) or len(labels) == 0:

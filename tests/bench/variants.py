@@ -81,7 +81,7 @@ def price(say: Say) -> bool:
                 for name in backends:
                     cell = made.load(name, 1, stack, variant)
                     cell.worker.go()
-                    accuracy, fidelity = cell.evaluate(made.scratch / "evaluation.npz")
+                    accuracy, fidelity = cell.evaluate(made.scratch / "evaluation.npz", cell.report())
                     cell.worker.stop()
                     if accuracy is not None and accuracy.vs_fp32 is not None:
                         lost, what = -accuracy.vs_fp32, f"top-1 lost on {accuracy.n} images"
