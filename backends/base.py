@@ -73,7 +73,8 @@ class Quantization:
 
     kind: Literal["int8", "int8-dynamic", "int8-weights", "int4-weights"]
     float_model: Path
-    """The ONNX file before this step."""
+    """An ONNX file in float to start from. For "int8" its weights lie on the levels of int8 already (symmetric, per
+    output channel, the largest at 127) and its biases make up for what that moves."""
     calibration: Path | None
     """.npz with `images` (N, C, H, W), the very data that calibrated the ONNX file; None where none is needed."""
     keep: tuple[str, ...] = ()
