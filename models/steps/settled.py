@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..variants import Step
 from .base import StepContext, StepResult, versions_of
 from .bias import mean_inputs, shifts
-from .layers import Layer, check_layers, lift_constants
+from .layers import check_layers, lift_constants
 from .rounding import ROUNDING, round_in_sums
 from .static_int8 import check_feeds
 
