@@ -14,10 +14,12 @@ from .variant_build import VariantBuild, VariantRequest, build_variant, evaluati
 from .variants import Recipe, parse_variant
 from .walk import THRESHOLD_DB, Walk, walk
 
-__all__ = ["MENDABLE", "VariantDiff", "diff_variants", "keep_in"]
+__all__ = ["DATA_IMAGES", "MENDABLE", "RANDOM_IMAGES", "VariantDiff", "diff_variants", "keep_in"]
 
 MENDABLE = ("int8", "int8-dynamic", "int8-weights", "int4-weights", "fp16")
 """Steps that can leave layers in fp32."""
+
+DATA_IMAGES, RANDOM_IMAGES = 500, 64
 
 _UNRELATED = "{} and {} are different models: only their outputs can be held against each other"
 
@@ -46,7 +48,7 @@ def diff_variants(
     variant: VariantRequest,
     *,
     names: tuple[str, str],
-    images: int,
+    images: int | None,
     cache: Path,
     threshold_db: float = THRESHOLD_DB,
     repair: bool = True,
@@ -54,6 +56,7 @@ def diff_variants(
 ) -> VariantDiff:
     """Build both, walk through them on *images* images of the first one's data, and try to mend the second.
 
+    None: `DATA_IMAGES` of a data set, where agreement is to be told in parts of a hundred, `RANDOM_IMAGES` random ones.
     *names* is what a person calls them; *listener* is told what is going on. Mending is tried where the second
     variant quantizes, and its outputs lie below *threshold_db* or choose other classes. Raises `UserError` where the
     two do not take the same inputs or the second one's values are not finite (the layer is named), and what
@@ -64,7 +67,8 @@ def diff_variants(
     listener(f"building {names[1]}")
     after = build_variant(variant, cache)
     _check_inputs(names, before.exported, after.exported)
-    data = evaluation_data(reference, before, images, cache)
+    usual = DATA_IMAGES if reference.data is not None else RANDOM_IMAGES
+    data = evaluation_data(reference, before, images or usual, cache)
     listener(f"walking through both on {data.count} images")
     models = [module_requests(request)[1].spec for request in (reference, variant)]
     # A file has no other name than its own, so for files only the graphs can tell.
