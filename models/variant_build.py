@@ -94,9 +94,10 @@ def module_requests(request: VariantRequest) -> tuple[ModelRequest, ModelRequest
     return base, replace(own, pruning=pruning, simplify=not recipe.raw)
 
 
-def build_variant(request: VariantRequest, cache: Path) -> VariantBuild:
+def build_variant(request: VariantRequest, cache: Path, *, settle: bool = True) -> VariantBuild:
     """Export, prune and refactor as the recipe says; what is in *cache* is taken from there.
 
+    Without *settle*, for callers that want the ONNX file alone, the weights of `float_model` are left as they are.
     Raises `UserError` and its kin for what a person can mend, `CellError` and its kin where a step does not apply or
     fails.
     """
@@ -121,7 +122,7 @@ def build_variant(request: VariantRequest, cache: Path) -> VariantBuild:
     if quantizing.kind in _CALIBRATED:
         calibration = _images(request, own, before, split="calibration", count=request.calibration_images, cache=cache)
     exported = _refactor([quantizing], before, calibration, request, cache)
-    settled = [_settled(quantizing)] if quantizing.kind in _CALIBRATED else []
+    settled = [_settled(quantizing)] if quantizing.kind in _CALIBRATED and settle else []
     return VariantBuild(
         exported=exported,
         fp32=fp32,

@@ -63,9 +63,9 @@ def diff_variants(
     `build_variant` and `walk` raise.
     """
     listener(f"building {names[0]}")
-    before = build_variant(reference, cache)
+    before = build_variant(reference, cache, settle=False)
     listener(f"building {names[1]}")
-    after = build_variant(variant, cache)
+    after = build_variant(variant, cache, settle=False)
     _check_inputs(names, before.exported, after.exported)
     usual = DATA_IMAGES if reference.data is not None else RANDOM_IMAGES
     data = evaluation_data(reference, before, images or usual, cache)
@@ -90,7 +90,7 @@ def diff_variants(
     def rebuild(keep: tuple[str, ...]) -> Walk:
         recipe = keep_in(variant.recipe, keep)
         listener(f"trying {recipe.name}")
-        built = build_variant(replace(variant, recipe=recipe), cache)
+        built = build_variant(replace(variant, recipe=recipe), cache, settle=False)
         return walk(before.exported.path, built.exported.path, data.path, cache=cache)
 
     mended = mend(found, rebuild)

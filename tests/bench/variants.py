@@ -113,7 +113,8 @@ def twice(say: Say) -> bool:
                     "int4-weights", "sparse80", "sparse2:4", "channel50", "channel50+int8"):  # fmt: skip
         request = variant_request(spec, suite, "digits_mobilenet", variant, 1)
         with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-            hashes = {build_variant(request, Path(cache)).exported.sha256 for cache in (first, second)}
+            builds = [build_variant(request, Path(cache)) for cache in (first, second)]
+            hashes = {(made.exported.sha256, (made.float_model or made.plain).sha256) for made in builds}
         met &= say(
             f"digits_mobilenet@{variant}: different files from two builds", len(hashes) - 1, "0", len(hashes) == 1
         )
