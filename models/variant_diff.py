@@ -19,7 +19,8 @@ __all__ = ["DATA_IMAGES", "MENDABLE", "RANDOM_IMAGES", "VariantDiff", "diff_vari
 MENDABLE = ("int8", "int8-dynamic", "int8-weights", "int4-weights", "fp16")
 """Steps that can leave layers in fp32."""
 
-DATA_IMAGES, RANDOM_IMAGES = 500, 64
+DATA_IMAGES = 500
+RANDOM_IMAGES = 64
 
 _UNRELATED = "{} and {} are different models: only their outputs can be held against each other"
 
