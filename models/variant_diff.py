@@ -10,6 +10,7 @@ from .data import PreparedData
 from .errors import UserError
 from .mend import Mend, mend
 from .spec import ExportedModel
+from .steps.layers import HEAVY
 from .variant_build import VariantBuild, VariantRequest, build_variant, evaluation_data, module_requests
 from .variants import Recipe, parse_variant
 from .walk import THRESHOLD_DB, Walk, walk
@@ -94,7 +95,7 @@ def diff_variants(
         built = build_variant(replace(variant, recipe=recipe), cache, settle=False)
         return walk(before.exported.path, built.exported.path, data.path, cache=cache)
 
-    mended = mend(found, rebuild)
+    mended = mend(found, rebuild, kinds=None if variant.recipe.steps[-1].kind == "fp16" else HEAVY)
     suggestion = keep_in(variant.recipe, mended.keep).name if mended else None
     return replace(diff, mended=mended, suggestion=suggestion)
 

@@ -34,8 +34,27 @@ brings efficientnet_b0 from 0.73 to 0.93 in ONNX Runtime and from 1.0 to 0.89 in
 for it. The outputs of Gemm stay in float: with 256 levels for all logits the best two may tie.
 
 CPUs without VNNI add products of u8 and s8 in pairs in 16 bits, which saturate. `reduce_range` (7-bit weights) is the
-usual remedy; on efficientnet_lite0 and photographs it costs 5.5 dB, scales by pairs (`saturation`) 1.3 dB, corrected
-biases bring 3 to 5 dB, and rounding in sums (`rounding`) 4 more.
+usual remedy; on efficientnet_lite0 and crops of photographs it costs 5.5 dB, scales by pairs (`saturation`) 1.3 dB,
+corrected biases bring 3 to 5 dB, and rounding in sums (`rounding`) 4 more.
+
+What is left on efficientnet_lite0 comes from activations, and nothing that was tried takes much of it away. Q/DQ in
+float, 290 views of 29 photographs, calibrated on four others (all thirteen, those evaluated too: no better):
+
+| what | SNR, dB | first class of fp32 |
+|---|---|---|
+| as here | 22.4 | 97.9% |
+| `int8:percentile` | 22.8 | 98.3% |
+| `int8:entropy` | 21.5 | 96.2% |
+| weights rounded by GPTQ (E. Frantar et al., 2023) | 22.5 | 97.6% |
+| biases corrected for the rounding of inputs too | 22.5 | 97.2% |
+| biases corrected layer by layer on the quantized graph | 22.5 | 97.9% |
+| channels of residual streams equalized (half way) | 23.1 | 99.0% |
+| channels behind Clip equalized, by their calibrated maxima | 10.3 | 89.7% |
+| the same by bounds, which is exact | 22.4 | 98.6% |
+| first convolution and classifier in fp32 | 22.8 | 96.2% |
+
+One view is 0.3 points, and bfloat16 has 27.2 dB and 98.3% in OpenVINO: at such ratios agreement is a matter of ties.
+Wherever int8 names another class, fp32's own first two lie within 0.13, as they do on 6% of all views.
 """
 
 from __future__ import annotations
