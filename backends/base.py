@@ -73,7 +73,8 @@ class Quantization:
 
     kind: Literal["int8", "int8-dynamic", "int8-weights", "int4-weights"]
     float_model: Path
-    """The ONNX file before this step."""
+    """An ONNX file in float to start from. For "int8" its weights lie on the levels of int8 already (symmetric, per
+    output channel, the largest at 127) and its biases make up for what that moves."""
     calibration: Path | None
     """.npz with `images` (N, C, H, W), the very data that calibrated the ONNX file; None where none is needed."""
     keep: tuple[str, ...] = ()
@@ -147,6 +148,8 @@ class Executed:
     marks: tuple[str, ...] = ()
     """Words that must stand beside the figure wherever it is shown, e.g. "untuned"."""
     details: Mapping[str, str] = field(default_factory=dict)
+    """Other facts. "quantizer": what made this runtime's weights and scales, where they are not those of the ONNX
+    file."""
     tuning: Tuning | None = None
     """Set where a search found schedules; None for a backend that does not search, and for defaults."""
 

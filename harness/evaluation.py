@@ -90,15 +90,19 @@ def prepare_evaluation(request: VariantRequest, build: VariantBuild, measure: Me
     )
 
 
-def judge_outputs(evaluation: Evaluation, outputs: Outputs) -> tuple[Accuracy | None, Fidelity | None]:
+def judge_outputs(
+    evaluation: Evaluation, outputs: Outputs, *, own_graph: bool = False
+) -> tuple[Accuracy | None, Fidelity | None]:
     """Accuracy and fidelity of *outputs*, those of the first images of the evaluation's data.
 
-    Raises StageError where they hold NaN.
+    *own_graph*: the runtime quantized by itself, so that what the ONNX file does in float says nothing of it. Raises
+    StageError where outputs hold NaN.
     """
     _refuse_nan(outputs)
     standard = evaluation.standard(len(outputs))
     found = _evaluate(evaluation, outputs, standard.judged)
-    return _accuracy(evaluation, found, standard.simulated), _fidelity(evaluation, found, standard.simulated)
+    simulated = None if own_graph else standard.simulated
+    return _accuracy(evaluation, found, simulated), _fidelity(evaluation, found, simulated)
 
 
 def _refuse_nan(outputs: Outputs) -> None:

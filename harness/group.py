@@ -16,6 +16,7 @@ from ..reports.results import Accuracy, BaselineFigure, Cell, Control, Fidelity
 from .live import LiveCell, Prepared, load_cell
 from .phases import PhaseClock
 from .process import Worker, WorkerSettings
+from .protocol import Message
 from .record import failed_cell, measured_cell
 from .stats import aa_floor
 from .suite import Measure
@@ -175,7 +176,7 @@ class Group:
     def _finish(self, cell: LiveCell) -> None:
         try:
             report = cell.report()
-            accuracy, fidelity = self._evaluate(cell)
+            accuracy, fidelity = self._evaluate(cell, report)
         except CellError as error:
             cell.worker.kill()
             if not cell.twin:
@@ -209,12 +210,12 @@ class Group:
             ci_confidence=summary.interval.confidence,
         )
 
-    def _evaluate(self, cell: LiveCell) -> tuple[Accuracy | None, Fidelity | None]:
+    def _evaluate(self, cell: LiveCell, report: Message) -> tuple[Accuracy | None, Fidelity | None]:
         """Judge the outputs of a cell that has been timed; the control's twin shows nothing new."""
         if cell.twin:
             return None, None
         self.tick(f"evaluate {cell.cell.full_variant} {cell.cell.backend}, t{cell.cell.threads}")
-        return cell.evaluate(self.plan.scratch / "evaluation.npz")
+        return cell.evaluate(self.plan.scratch / "evaluation.npz", report)
 
     def _fail(self, prepared: Prepared, error: CellError) -> None:
         record = failed_cell(prepared.cell, error, sitting=self.plan.sitting, group=self.plan.name, prepared=prepared)

@@ -143,10 +143,11 @@ class LiveCell:
         self.worker.go()
         return self.worker.ask({"op": "report"}, limit_s=self.measure.call_limit_s)
 
-    def evaluate(self, out: Path) -> tuple[Accuracy | None, Fidelity | None]:
+    def evaluate(self, out: Path, report: Message) -> tuple[Accuracy | None, Fidelity | None]:
         """Accuracy and fidelity of this very session, after all timing; its outputs pass through the file *out*.
 
-        Raises CellError if an inference fails or its outputs are not finite.
+        *report* is what `report` gave: a session that its runtime quantized by itself is not the graph that was
+        simulated. Raises CellError if an inference fails or its outputs are not finite.
         """
         evaluation = self.prepared.evaluation
         if evaluation is None:
@@ -157,7 +158,7 @@ class LiveCell:
         )
         outputs = load_arrays(out, len(evaluation.names))
         out.unlink()
-        return judge_outputs(evaluation, outputs)
+        return judge_outputs(evaluation, outputs, own_graph="quantizer" in report["executed"]["details"])
 
     def close(self) -> None:
         """End the worker in good order."""

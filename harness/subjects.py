@@ -173,7 +173,7 @@ def _tolerance(
 
 def _check_export(build: VariantBuild, cache: Path) -> None:
     """Compare what was exported with the module that it came from, before any step from ONNX to ONNX."""
-    source = build.float_model or build.plain
+    source = build.before or build.plain
     for exported in {model.sha256: model for model in (build.fp32, source)}.values():
         probe = check_probe(exported, cache)
         if probe is not None and not probe.passed:

@@ -223,7 +223,7 @@ def _tune(order: TuneOrder, ground: _Ground, job: CellSpec, *, seconds: float | 
 def _export(order: TuneOrder, job: CellSpec) -> ExportedModel:
     spec = resolve_models(order.suite)[job.model]
     request = variant_request(spec, order.suite, job.model, job.variant, job.batch)
-    return build_variant(request, order.cache).exported
+    return build_variant(request, order.cache, settle=False).exported
 
 
 def _warm(order: TuneOrder, ground: _Ground, own: Path) -> Iterator[Path]:

@@ -50,9 +50,12 @@ class PreparedData:
     annotations: Path | None
     """Answers that are no class, as JSON: boxes (`datasets.coco`), texts and characters (`datasets.words`)."""
     notes: tuple[str, ...]
-    """What a reader of the figures must know: how many photographs are behind n crops, fewer images than asked, ..."""
+    """What a reader of the figures must know: fewer images than asked, ..."""
     classes: int | None = None
     """Classes that the labels are numbered in; None where nobody says."""
+    pictures: int | None = None
+    """How many pictures are behind the images, the first so many being of different ones; None: as many as images.
+    Views of one picture are not independent, so that intervals rest on pictures."""
 
 
 def known_data() -> Mapping[str, str]:
@@ -109,6 +112,7 @@ def prepare_data(
         annotations=annotations if annotations.is_file() else None,
         notes=tuple(facts["notes"]),
         classes=facts["classes"],
+        pictures=facts["pictures"],
     )
 
 

@@ -51,14 +51,17 @@ def write(samples: Samples, want: Want, out: Path) -> None:
         text = json.dumps(samples.annotations, sort_keys=True)
         (out / "annotations.json").write_text(text, encoding="utf-8")
     count = len(samples.images)
+    pictures = count if samples.pictures is None else samples.pictures
     short = (f"{count} images: the data set has no more for {want.split}",) if count < want.count else ()
+    views = (f"{count} images are views of {pictures} pictures",) if pictures < count else ()
     facts = {
         "count": count,
         "labelled": samples.labels is not None,
         "sha256": _digest(arrays, text),
         "task": samples.task,
         "classes": samples.classes,
-        "notes": [*samples.notes, *short],
+        "pictures": pictures,
+        "notes": [*samples.notes, *views, *short],
     }
     (out / "facts.json").write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
 

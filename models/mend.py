@@ -8,7 +8,7 @@ is rebuilt and walked through, and the next one starts from what that walk found
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from .walk import THRESHOLD_DB, Walk
@@ -45,19 +45,22 @@ def target_db(found: Walk) -> float:
     return max(THRESHOLD_DB, (found.output_snr_db or 0.0) + _GAIN_DB)
 
 
-def mend(found: Walk, rebuild: Callable[[tuple[str, ...]], Walk]) -> Mend | None:
+def mend(
+    found: Walk, rebuild: Callable[[tuple[str, ...]], Walk], *, kinds: Collection[str] | None = None
+) -> Mend | None:
     """Leave the costliest layers of *found* in fp32 until its outputs reach `target_db` and `AGREEMENT`.
 
-    *rebuild* builds the variant with the nodes that it is given left in fp32, and walks through it. At most five are
-    built, and at most `MOST_KEPT` nodes kept. Returns the first that reaches the goal, else the one with the best
-    ratio; None where no layer has a cost, or no variant was worth it. Raises what *rebuild* raises.
+    *rebuild* builds the variant with the nodes that it is given left in fp32, and walks through it; *kinds* are the
+    operators that it changes, where it does not change all: others are not worth a name. At most five are built, and at
+    most `MOST_KEPT` nodes kept. Returns the first that reaches the goal, else the one with the best ratio; None where
+    no layer has a cost, or no variant was worth it. Raises what *rebuild* raises.
     """
     wanted = target_db(found)
     best: Mend | None = None
     current = found
     keep: tuple[str, ...] = ()
     for attempt in range(1, _ATTEMPTS + 1):
-        further = tuple(dict.fromkeys((*keep, *_to_keep(current, wanted, keep))))[:MOST_KEPT]
+        further = tuple(dict.fromkeys((*keep, *_to_keep(current, wanted, keep, kinds))))[:MOST_KEPT]
         if further == keep:
             break
         keep, current = further, rebuild(further)
@@ -70,7 +73,7 @@ def mend(found: Walk, rebuild: Callable[[tuple[str, ...]], Walk]) -> Mend | None
     return best if best is not None and _ratio(best.found) >= _ratio(found) + _WORTH_DB else None
 
 
-def _to_keep(found: Walk, wanted: float, kept: Sequence[str]) -> list[str]:
+def _to_keep(found: Walk, wanted: float, kept: Sequence[str], kinds: Collection[str] | None) -> list[str]:
     """Nodes of as many of the costliest layers as have to go, by their costs, for the outputs to reach *wanted* dB.
 
     Some quantizers round what a quantized layer writes, whoever reads it: where keeping its readers (*kept* already)
@@ -79,10 +82,12 @@ def _to_keep(found: Walk, wanted: float, kept: Sequence[str]) -> list[str]:
     guilty = [row for row in found.worst() if row.cost_share and _spellable((*row.keep, *filter(None, [row.node])))]
     counts = range(1, len(guilty))
     enough = (count for count in counts if (found.predicted_snr_db(count) or wanted) >= wanted)
+    operators = {row.node: row.op.partition("+")[0] for row in found.layers}
     names: list[str] = []
     for row in guilty[: next(enough, len(guilty))]:
-        names.extend(row.keep)
-        if row.node and set(row.keep) <= set(kept):
+        readers = [name for name in row.keep if kinds is None or operators.get(name) in {None, *kinds}]
+        names.extend(readers)
+        if row.node and set(readers) <= set(kept) and (kinds is None or operators[row.node] in kinds):
             names.append(row.node)
     return names
 

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from .errors import UserError
 from .spec import InputSpec
 
-__all__ = ["SUFFIXES", "centred", "image_files", "normalise", "open_image", "pixels_of", "sampling", "stretched"]
+__all__ = [
+    "SUFFIXES",
+    "centred",
+    "image_files",
+    "normalise",
+    "open_image",
+    "pixels_of",
+    "resized",
+    "sampling",
+    "stretched",
+]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 """Names of files that count as images."""
@@ -51,14 +61,19 @@ def sampling(spec: InputSpec) -> Any:
 
 def centred(image: Any, spec: InputSpec, height: int, width: int) -> Any:
     """A PIL *image* by the resize rule of *spec*: shorter side resized, then the centre of *height* x *width*."""
+    image = resized(image, spec, height, width)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def resized(image: Any, spec: InputSpec, height: int, width: int) -> Any:
+    """A PIL *image* with the margins that the resize rule of *spec* leaves around *height* x *width*."""
     rule = spec.resize
     # A model at another size than its rule's crop keeps the rule's share of the picture.
     shorter = max(round(rule.resize * min(height, width) / rule.crop), height, width)
     scale = shorter / min(image.size)
     size = (max(round(image.width * scale), width), max(round(image.height * scale), height))
-    image = image.resize(size, sampling(spec))
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+    return image.resize(size, sampling(spec))
 
 
 def stretched(image: Any, spec: InputSpec) -> Any:

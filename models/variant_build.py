@@ -68,8 +68,11 @@ class VariantBuild:
     """What every backend's outputs are compared with before they are timed: the variant itself, for fp16 and bf16
     the graph before that step, since its rounding is what the tolerance is for."""
     quantizing: Step | None = None
-    float_model: ExportedModel | None = None
+    before: ExportedModel | None = None
     """The graph before the quantizing step."""
+    float_model: ExportedModel | None = None
+    """What a runtime with a quantizer of its own starts from: that graph, for static int8 with settled weights (see
+    `steps.settled`)."""
     calibration: PreparedData | None = None
 
 
@@ -91,9 +94,10 @@ def module_requests(request: VariantRequest) -> tuple[ModelRequest, ModelRequest
     return base, replace(own, pruning=pruning, simplify=not recipe.raw)
 
 
-def build_variant(request: VariantRequest, cache: Path) -> VariantBuild:
+def build_variant(request: VariantRequest, cache: Path, *, settle: bool = True) -> VariantBuild:
     """Export, prune and refactor as the recipe says; what is in *cache* is taken from there.
 
+    Without *settle*, for callers that want the ONNX file alone, the weights of `float_model` are left as they are.
     Raises `UserError` and its kin for what a person can mend, `CellError` and its kin where a step does not apply or
     fails.
     """
@@ -118,12 +122,14 @@ def build_variant(request: VariantRequest, cache: Path) -> VariantBuild:
     if quantizing.kind in _CALIBRATED:
         calibration = _images(request, own, before, split="calibration", count=request.calibration_images, cache=cache)
     exported = _refactor([quantizing], before, calibration, request, cache)
+    settled = [_settled(quantizing)] if quantizing.kind in _CALIBRATED and settle else []
     return VariantBuild(
         exported=exported,
         fp32=fp32,
         plain=exported,
         quantizing=quantizing,
-        float_model=before,
+        before=before,
+        float_model=_refactor(settled, before, calibration, request, cache),
         calibration=calibration,
     )
 
@@ -135,6 +141,11 @@ def evaluation_data(request: VariantRequest, build: VariantBuild, count: int, ca
     """
     _, own = module_requests(request)
     return _images(request, own, build.exported, split="evaluation", count=count, cache=cache)
+
+
+def _settled(step: Step) -> Step:
+    """The step that settles the weights which the quantizing *step* rounds; no variant is spelled so."""
+    return Step(kind="settled", text=f"settled for {step.text}", parameters={"keep": "|".join(step.keep)})
 
 
 def _refactor(

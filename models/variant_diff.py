@@ -10,14 +10,18 @@ from .data import PreparedData
 from .errors import UserError
 from .mend import Mend, mend
 from .spec import ExportedModel
+from .steps.layers import HEAVY
 from .variant_build import VariantBuild, VariantRequest, build_variant, evaluation_data, module_requests
 from .variants import Recipe, parse_variant
 from .walk import THRESHOLD_DB, Walk, walk
 
-__all__ = ["MENDABLE", "VariantDiff", "diff_variants", "keep_in"]
+__all__ = ["DATA_IMAGES", "MENDABLE", "RANDOM_IMAGES", "VariantDiff", "diff_variants", "keep_in"]
 
 MENDABLE = ("int8", "int8-dynamic", "int8-weights", "int4-weights", "fp16")
 """Steps that can leave layers in fp32."""
+
+DATA_IMAGES = 500
+RANDOM_IMAGES = 64
 
 _UNRELATED = "{} and {} are different models: only their outputs can be held against each other"
 
@@ -46,7 +50,7 @@ def diff_variants(
     variant: VariantRequest,
     *,
     names: tuple[str, str],
-    images: int,
+    images: int | None,
     cache: Path,
     threshold_db: float = THRESHOLD_DB,
     repair: bool = True,
@@ -54,17 +58,19 @@ def diff_variants(
 ) -> VariantDiff:
     """Build both, walk through them on *images* images of the first one's data, and try to mend the second.
 
+    None: `DATA_IMAGES` of a data set, where agreement is to be told in parts of a hundred, `RANDOM_IMAGES` random ones.
     *names* is what a person calls them; *listener* is told what is going on. Mending is tried where the second
     variant quantizes, and its outputs lie below *threshold_db* or choose other classes. Raises `UserError` where the
     two do not take the same inputs or the second one's values are not finite (the layer is named), and what
     `build_variant` and `walk` raise.
     """
     listener(f"building {names[0]}")
-    before = build_variant(reference, cache)
+    before = build_variant(reference, cache, settle=False)
     listener(f"building {names[1]}")
-    after = build_variant(variant, cache)
+    after = build_variant(variant, cache, settle=False)
     _check_inputs(names, before.exported, after.exported)
-    data = evaluation_data(reference, before, images, cache)
+    usual = DATA_IMAGES if reference.data is not None else RANDOM_IMAGES
+    data = evaluation_data(reference, before, images or usual, cache)
     listener(f"walking through both on {data.count} images")
     models = [module_requests(request)[1].spec for request in (reference, variant)]
     # A file has no other name than its own, so for files only the graphs can tell.
@@ -86,10 +92,10 @@ def diff_variants(
     def rebuild(keep: tuple[str, ...]) -> Walk:
         recipe = keep_in(variant.recipe, keep)
         listener(f"trying {recipe.name}")
-        built = build_variant(replace(variant, recipe=recipe), cache)
+        built = build_variant(replace(variant, recipe=recipe), cache, settle=False)
         return walk(before.exported.path, built.exported.path, data.path, cache=cache)
 
-    mended = mend(found, rebuild)
+    mended = mend(found, rebuild, kinds=None if variant.recipe.steps[-1].kind == "fp16" else HEAVY)
     suggestion = keep_in(variant.recipe, mended.keep).name if mended else None
     return replace(diff, mended=mended, suggestion=suggestion)
 

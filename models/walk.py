@@ -98,6 +98,9 @@ class Walk:
     """In topological order of the reference; empty where only outputs were asked for."""
     outputs: tuple[OutputError, ...]
     images: int
+    """Images over which the outputs were measured."""
+    layer_images: int
+    """Those of them over which layers were."""
     cost_images: int
     """Images over which `output_snr_db` was measured."""
     heavy: int

@@ -47,7 +47,7 @@ class Program:
 
 
 def slices(sites: Sequence[Site]) -> Iterator[list[Site]]:
-    """*sites* in order, in parts whose values fit in memory together; one empty part if there are none."""
+    """*sites* in order, in parts whose values fit in memory together."""
     part: list[Site] = []
     held = 0
     for site in sites:
@@ -57,7 +57,8 @@ def slices(sites: Sequence[Site]) -> Iterator[list[Site]]:
             part, held = [], 0
         part.append(site)
         held += needed
-    yield part
+    if part:
+        yield part
 
 
 class Bench:

@@ -26,6 +26,8 @@ from .walk_sites import Site, find_sites
 
 __all__ = ["work"]
 
+_LAYER_IMAGES = 64
+"""Enough for ratios, which are sums over all places of a layer; agreement at the outputs wants more."""
 _COST_IMAGES = 8
 _COST_SITES = 64
 _SURVEYED = 64
@@ -54,14 +56,9 @@ def _walk(alignment: Alignment, feeds: Sequence[Mapping[str, Array]], folder: Pa
     every = find_sites(alignment) if layers else []
     sites, reshaped = _survey(alignment, every, feeds[0], folder)
     bench = Bench(alignment, sites, folder)
-    rows: list[LayerError] = []
-    outputs: tuple[OutputError, ...] = ()
-    for number, part in enumerate(slices(sites)):
-        found, measured = _measure(bench, part, feeds, outputs=number == 0)
-        rows.extend(found)
-        outputs = measured or outputs
-    # Spread out, because neighbours may be crops of one photograph.
-    cost_feeds = feeds[:: -(-len(feeds) // _COST_IMAGES)] if layers else []
+    outputs = _outputs(bench, feeds)
+    layer_feeds, cost_feeds = (_spread(feeds, count) if layers else [] for count in (_LAYER_IMAGES, _COST_IMAGES))
+    rows = [row for part in slices(sites) for row in _measure(bench, part, layer_feeds)]
     costs = _costs(bench, sites, rows, cost_feeds)
     total = sum(costs.values())
     rows = [
@@ -78,6 +75,7 @@ def _walk(alignment: Alignment, feeds: Sequence[Mapping[str, Array]], folder: Pa
         layers=tuple(rows),
         outputs=outputs,
         images=_images(feeds),
+        layer_images=_images(layer_feeds),
         cost_images=_images(cost_feeds),
         heavy=len(heavy),
         heavy_aligned=len([name for name in heavy if name not in lost]) if layers else 0,
@@ -104,33 +102,44 @@ def _survey(
     return same, other
 
 
-def _measure(
-    bench: Bench, part: Sequence[Site], feeds: Sequence[Mapping[str, Array]], *, outputs: bool
-) -> tuple[list[LayerError], tuple[OutputError, ...]]:
-    """Accumulated and local errors of the sites of *part*; errors of the graph outputs too if asked for."""
+def _spread(feeds: Sequence[Mapping[str, Array]], count: int) -> Sequence[Mapping[str, Array]]:
+    """At most *count* of *feeds*, spread out, because neighbours may be views of one photograph."""
+    return feeds[:: -(-len(feeds) // count)]
+
+
+def _outputs(bench: Bench, feeds: Sequence[Mapping[str, Array]]) -> tuple[OutputError, ...]:
+    """Errors of the graph outputs."""
     alignment = bench.alignment
-    forced = bench.forced(part) if part else None
-    sources = {name: bench.sources[name] for name in forced.inputs if name in bench.sources} if forced else {}
-    ends = (alignment.reference.outputs, alignment.variant.outputs) if outputs else ((), ())
-    reference = bench.plain(
-        alignment.reference,
-        [*(name for site in part for name in (site.theirs, site.theirs_raw)), *sources.values(), *ends[0]],
-    )
-    variant = bench.plain(alignment.variant, [*(site.ours for site in part), *ends[1]])
-    far, near, raw = ([Tally() for _ in part] for _ in range(3))
+    ends = alignment.reference.outputs, alignment.variant.outputs
+    reference, variant = bench.plain(alignment.reference, ends[0]), bench.plain(alignment.variant, ends[1])
     last = [Tally() for _ in ends[0]]
     for feed in feeds:
         theirs, ours = reference.ask(feed), variant.ask(_renamed(alignment, feed))
-        local = forced.ask({**_renamed(alignment, feed), **_fed(sources, theirs)}) if forced else {}
+        for tally, left, right in zip(last, ends[1], ends[0], strict=True):
+            _check_output(right, ours[left], theirs[right])
+            tally.add(ours[left], theirs[right])
+    return tuple(output_row(name, tally) for name, tally in zip(ends[0], last, strict=True))
+
+
+def _measure(bench: Bench, part: Sequence[Site], feeds: Sequence[Mapping[str, Array]]) -> list[LayerError]:
+    """Accumulated and local errors of the sites of *part*, of which there is at least one."""
+    alignment = bench.alignment
+    forced = bench.forced(part)
+    sources = {name: bench.sources[name] for name in forced.inputs if name in bench.sources}
+    reference = bench.plain(
+        alignment.reference,
+        [*(name for site in part for name in (site.theirs, site.theirs_raw)), *sources.values()],
+    )
+    variant = bench.plain(alignment.variant, [site.ours for site in part])
+    far, near, raw = ([Tally() for _ in part] for _ in range(3))
+    for feed in feeds:
+        theirs, ours = reference.ask(feed), variant.ask(_renamed(alignment, feed))
+        local = forced.ask({**_renamed(alignment, feed), **_fed(sources, theirs)})
         for index, site in enumerate(part):
             far[index].add(ours[site.ours], theirs[site.theirs])
             near[index].add(local[site.ours], theirs[site.theirs])
             raw[index].add(local[site.ours_raw], theirs[site.theirs_raw])
-        for index, (left, right) in enumerate(zip(ends[1], ends[0], strict=True)):
-            _check_output(right, ours[left], theirs[right])
-            last[index].add(ours[left], theirs[right])
-    rows = [layer_row(*found) for found in zip(part, far, near, raw, strict=True)]
-    return rows, tuple(output_row(name, tally) for name, tally in zip(ends[0], last, strict=True))
+    return [layer_row(*found) for found in zip(part, far, near, raw, strict=True)]
 
 
 def _costs(

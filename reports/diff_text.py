@@ -24,7 +24,7 @@ def diff_data(diff: VariantDiff) -> dict[str, Any]:
     | field | value |
     |---|---|
     | `reference`, `variant` | what was compared, as asked for |
-    | `data`, `images`, `random_weights` | name of the images, how many, and whether weights are random |
+    | `data`, `images`, `random_weights` | name of the images, how many at the outputs, and whether weights are random |
     | `threshold_db` | accumulated signal-to-noise ratio below which a layer has departed |
     | `output_snr_db`, `top1_agreement` | at the final outputs; null where nothing differs, or no classes are scored |
     | `outputs` | for each graph output `name, snr_db, cosine, max_abs_error, broken, top1_agreement` |
@@ -33,7 +33,7 @@ def diff_data(diff: VariantDiff) -> dict[str, Any]:
     | `worst` | names of the values in `layers` that add errors, costliest first |
     | `heavy`, `heavy_aligned` | convolutions and matrix products, and how many were found in the variant |
     | `unaligned`, `reshaped` | nodes not found in the variant, nodes with another shape there |
-    | `cost_images`, `engine`, `notes` | how it was measured |
+    | `layer_images`, `cost_images`, `engine`, `notes` | how it was measured |
     | `suggestion` | null, or `variant, keep, output_snr_db, top1_agreement, attempts` as rebuilt |
     """
     found = diff.found
@@ -55,6 +55,7 @@ def diff_data(diff: VariantDiff) -> dict[str, Any]:
         "heavy_aligned": found.heavy_aligned,
         "unaligned": list(found.unaligned),
         "reshaped": list(found.reshaped),
+        "layer_images": found.layer_images,
         "cost_images": found.cost_images,
         "engine": found.engine,
         "notes": list(diff.notes),
@@ -168,7 +169,7 @@ def _outputs(found: Walk) -> Iterator[Text]:
         figures = [f"{_decibel(output.snr_db)} dB" if output.snr_db is not None else "equal"]
         figures += [f"cosine {output.cosine:.6f}", f"max abs error {output.max_abs_error:.3g}"]
         if output.top1_agreement is not None:
-            figures.append(f"same first class in {words.percent(output.top1_agreement)}")
+            figures.append(f"same first class in {words.percent(output.top1_agreement)} of {found.images:,} images")
         yield Text(f"output {_clean(output.name)}: {', '.join(figures)}")
 
 
@@ -195,7 +196,8 @@ def _remarks(diff: VariantDiff) -> Iterator[Text]:
 def _headline(diff: VariantDiff) -> str:
     found = diff.found
     departed = found.first_departure(diff.threshold_db)
-    where = f"on {words.plural(found.images, 'image')} ({_clean(diff.data.name)})"
+    images = found.layer_images if found.layers else found.images
+    where = f"on {words.plural(images, 'image')} ({_clean(diff.data.name)})"
     if not found.layers:
         return f"No layer can be compared; outputs only, {where}."
     if departed is None:

@@ -15,7 +15,9 @@ __all__ = [
     "agreement",
     "at_most",
     "fidelity",
+    "images",
     "metric",
+    "near_ties",
     "points",
     "snr",
     "versus",
@@ -52,8 +54,8 @@ def accuracy(found: Accuracy | None) -> str:
 
 
 def accuracy_interval(found: Accuracy) -> str:
-    """The interval and how many images it rests on: "96.1 to 99.1%, n 360"."""
-    return f"{100 * found.low:.1f} to {words.percent(found.high)}, n {found.n:,}"
+    """The interval and what it rests on: "96.1 to 99.1%, 360 images"."""
+    return f"{100 * found.low:.1f} to {words.percent(found.high)}, {images(found)}"
 
 
 def at_most(found: Accuracy | None) -> float | None:
@@ -92,5 +94,25 @@ def fidelity(found: Fidelity | None) -> str:
     noise = f"SNR {snr(found)}" if snr(found) not in ("equal", words.MISSING) else ""
     if found.top1_agreement is None:
         return noise or f"largest error {found.max_abs_error:.2g}"
-    share = f"agrees with fp32 on {agreement(found)} of {words.plural(found.n, 'image')}"
+    share = f"agrees with fp32 on {agreement(found)} of {images(found)}"
     return f"{share}, {noise}" if noise else share
+
+
+def images(found: Accuracy | Fidelity) -> str:
+    """What a figure rests on: "360 images", "290 views of 29 pictures"."""
+    if found.pictures in (None, found.n):
+        return words.plural(found.n, "image")
+    return f"{words.plural(found.n, 'view')} of {words.plural(found.pictures or 0, 'picture')}"
+
+
+def near_ties(found: Fidelity) -> str:
+    """How close fp32's own first two classes are wherever the classes differ; "" where that is not known.
+
+    "other classes only where fp32's first two are within 0.41, as on 12% of all".
+    """
+    if found.widest_flip is None or found.as_close is None:
+        return ""
+    return (
+        f"other classes only where fp32's first two are within {found.widest_flip:.2g}, "
+        f"as on {words.percent(found.as_close)} of all"
+    )

@@ -15,7 +15,7 @@ from . import prices, words
 from .ablation import Effect, effect
 from .marks import precision_asked, ran_as_asked
 from .recipes import recipe, steps_of, without
-from .results import Cell, Cpu
+from .results import Accuracy, Cell, Cpu, Fidelity
 from .tradeoff import Tradeoff, name_of
 from .views import CellView
 
@@ -124,7 +124,7 @@ def _zeros(trade: Tradeoff, floor: float) -> Iterator[Remark]:
 
 
 def moved(value: float, simulated: float, n: int) -> bool:
-    """Whether two shares of the same *n* images differ beyond their paired noise, 95%.
+    """Whether two shares of the same *n* pictures differ beyond their paired noise, 95%.
 
     The run keeps no answers image by image, so the most disagreements that the two shares allow are assumed: the
     variance of the difference d is at most (min(a + b, 2 - a - b) - d^2) / n. A True is safe, a False may be cautious.
@@ -136,27 +136,29 @@ def moved(value: float, simulated: float, n: int) -> bool:
     return abs(difference) > _Z95 * math.sqrt(max(0.0, disagreeing - difference**2) / n)
 
 
-def _executed_and_simulated(cell: Cell) -> tuple[str, float, float, int] | None:
+def _executed_and_simulated(cell: Cell) -> tuple[str, float, float, Accuracy | Fidelity] | None:
     found, like = cell.accuracy, cell.fidelity
     if found is not None:
-        return None if found.simulated is None else (prices.metric(found.metric), found.value, found.simulated, found.n)
+        return None if found.simulated is None else (prices.metric(found.metric), found.value, found.simulated, found)
     if like is None or like.top1_agreement is None or like.top1_agreement_simulated is None:
         return None
-    return "agreement with fp32", like.top1_agreement, like.top1_agreement_simulated, like.n
+    return "agreement with fp32", like.top1_agreement, like.top1_agreement_simulated, like
 
 
 def _moved(trade: Tradeoff, cpu: Cpu) -> Iterator[Remark]:
     for view in trade.measured:
         found = _executed_and_simulated(view.cell)
-        if found is None or not moved(*found[1:]):
+        if found is None:
             continue
-        title, value, simulated, n = found
+        title, value, simulated, judged = found
+        if not moved(value, simulated, judged.pictures or judged.n):
+            continue
         why = "the run does not tell why: integer kernels round otherwise than the graph in float"
         if value < simulated and view.cell.executed and "int8" in view.cell.executed.precision and saturates(cpu):
             why = "saturation of 8-bit products on a CPU without VNNI"
         text = (
             f"{name_of(view)}: {title} is {words.percent(value)} as executed and {words.percent(simulated)} simulated "
-            f"in float, {prices.points(value - simulated)} on the same {words.plural(n, 'image')}: {why}."
+            f"in float, {prices.points(value - simulated)} on the same {prices.images(judged)}: {why}."
         )
         yield Remark(kind="moved", text=text)
 

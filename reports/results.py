@@ -234,16 +234,20 @@ class Accuracy(_Record):
     """95% interval: Wilson's for shares, a bootstrap over images for mAP and mIoU."""
     n: int
     """Images evaluated."""
+    pictures: int | None = None
+    """Pictures that they are views of, on which *low*, *high* and *vs_fp32_low* rest; null in records of before."""
     top5: float | None = None
     simulated: float | None = None
     """The same metric on the same images with the variant's graph computed in float (Q/DQ simulated): what *value*
-    would be on a machine whose integer kernels round and saturate nothing. Null for variants that are not quantized."""
+    would be on a machine whose integer kernels round and saturate nothing. Null for variants that are not quantized,
+    and for runtimes that quantized by themselves."""
     vs_fp32: float | None = None
     """*value* minus that of the model's fp32 reference on the same images."""
     vs_fp32_low: float | None = None
     """Lower bound of *vs_fp32*, 95% one-sided, paired: -0.008 means "loses at most 0.8 points"."""
     mcnemar_p: float | None = None
-    """Exact McNemar test of "as often better as worse than fp32"; null where answers are not right or wrong."""
+    """Exact McNemar test of "as often better as worse than fp32"; null where answers are not right or wrong, or are to
+    several views of each picture."""
     data: str = ""
     data_sha256: str = ""
     """Of the images and labels as they were fed."""
@@ -262,10 +266,17 @@ class Fidelity(_Record):
     top1_low: float | None = None
     top1_high: float | None = None
     """Wilson's 95% interval of it."""
+    widest_flip: float | None = None
+    """The largest lead that the reference's first class has over its second one on an image where this session names
+    another class, in units of the output; null where all agree."""
+    as_close: float | None = None
+    """Share of all images on which the reference's first two classes are as close as that: its near-ties."""
     top1_agreement_simulated: float | None = None
     """The same for the quantized graph computed in float."""
     n: int
     """Images compared."""
+    pictures: int | None = None
+    """Pictures that they are views of, on which *top1_low* and *top1_high* rest; null in records of before."""
     data: str = ""
     reference: str = ""
     """What computed the fp32 reference."""

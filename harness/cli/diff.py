@@ -19,7 +19,7 @@ __all__ = ["diff"]
 @click.argument("reference", metavar="A")
 @click.argument("variant", metavar="B")
 @click.option("--data", metavar="NAME", help="Images to compare on; the model's own data, else random ones.")
-@click.option("--images", type=click.IntRange(min=1), default=64, show_default=True, help="How many images.")
+@click.option("--images", type=click.IntRange(min=1), help="How many images; 500 of a data set, else 64.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many layers to show.")
 @click.option(
     "--threshold", "threshold_db", type=float, default=20.0, show_default=True, help="Departed below this many dB."
@@ -33,7 +33,15 @@ __all__ = ["diff"]
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and images.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 def diff(
-    reference: str, variant: str, *, images: int, top: int, threshold_db: float, repair: bool, as_json: bool, **how: Any
+    reference: str,
+    variant: str,
+    *,
+    images: int | None,
+    top: int,
+    threshold_db: float,
+    repair: bool,
+    as_json: bool,
+    **how: Any,
 ) -> None:
     """Find the first layers where one variant departs from another.
 

@@ -58,7 +58,7 @@ def export(
     own = None if request.weights == "random" else data or spec.data
     asked = VariantRequest(model=request, recipe=recipe, data=own, calibration_images=calibration_images)
     try:
-        exported = build_variant(asked, default_cache()).exported
+        exported = build_variant(asked, default_cache(), settle=False).exported
     except CellError as error:
         raise UserError(f"{model}: {error.reason}") from error
     target = out or Path(f"{_file_name(spec.name if recipe.name == 'fp32' else f'{spec.name}@{recipe.name}')}.onnx")

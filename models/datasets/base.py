@@ -52,6 +52,9 @@ class Samples:
     """(N, H, W), the class of each pixel; 255: not to be judged."""
     annotations: Mapping[str, Any] | None = None
     """Other answers, as JSON values."""
+    pictures: int | None = None
+    """How many pictures are behind the images, where several are views of one: the first so many images are of
+    different ones. None where each image is of its own."""
     notes: tuple[str, ...] = ()
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
 from . import photos
-from .base import Samples, Want, package_folder, photographs, shuffled
+from .base import Samples, Want, package_folder, shuffled
 from .labels import check_labels
+from .views import ten_views
 
 __all__ = ["files", "load"]
 
@@ -30,18 +30,24 @@ def files(argument: str, want: Want) -> Sequence[Path]:
     if want.split == "calibration":
         return photos.files("", want)
     folder = package_folder("foolbox", "foolbox:imagenet", _INSTALL) / "data"
-    found = sorted(folder.glob("imagenet_*_*.jpg"))
+    found = photos.foolbox_photographs()
     if not found:
         raise UserError(f"{folder}: holds no imagenet_NN_LABEL.jpg; reinstall: python -m pip install {_INSTALL}")
     return shuffled(found, want)
 
 
 def load(argument: str, want: Want) -> Samples:
-    """The photographs by the model's resize rule, with the classes that their names tell."""
+    """Ten views of each photograph (see `views`), with the classes that their names tell."""
     paths = files(argument, want)
     notes = check_labels(want.model, "imagenet1k", "foolbox:imagenet")
     if want.split == "calibration":
-        samples = photos.load("", want)
-        return replace(samples, notes=("calibrated on photos, not on the images evaluated", *samples.notes))
-    labels = np.asarray([int(path.stem.rpartition("_")[2]) for path in paths], dtype=np.int64)
-    return Samples(images=photographs(paths, want), labels=labels, classes=1000, notes=notes)
+        return photos.load("", want)
+    images = ten_views(paths, want)
+    labels = [int(path.stem.rpartition("_")[2]) for path in paths]
+    return Samples(
+        images=images,
+        labels=np.resize(np.asarray(labels, dtype=np.int64), len(images)),
+        classes=1000,
+        pictures=min(len(paths), len(images)),
+        notes=notes,
+    )

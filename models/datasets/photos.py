@@ -1,7 +1,11 @@
-"""Photographs that scikit-image and scikit-learn carry in their wheels; no download, no labels.
+"""Photographs that scikit-image and scikit-learn carry in their wheels, and foolbox where it is installed; no
+download, no labels.
 
 What is no photograph of the visible world (microscopy, astronomy, fundus images, scans of text, drawings, masks) is
 left out, as is the second view of the stereo pair. Some are grey, and stay so for a model of colour pictures.
+
+Every third photograph of scikit-image's and scikit-learn's, in the order below, is for calibration, whatever it shows;
+all others are for evaluation, those of foolbox too, so that a variant is the same file with foolbox and without.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..preprocess import normalise, open_image, pixels_of, sampling
 from ..spec import InputSpec
-from .base import Samples, Want, fitting, photographs
+from .base import Samples, Want, fitting, shuffled
+from .views import ten_views
 
-__all__ = ["files", "load"]
+__all__ = ["files", "foolbox_photographs", "load"]
 
 _SKIMAGE = (
     "astronaut.png",
@@ -36,13 +41,16 @@ _SKIMAGE = (
 )
 _SKLEARN = ("china.jpg", "flower.jpg")
 
-_SEEDS = {"evaluation": 1, "calibration": 2, "training": 3}
+_FOOLBOX = "imagenet_*_*.jpg"
+
+_SEEDS = {"calibration": 2, "training": 3}
+_EVERY = 3
 _SMALLEST = 0.5
 """Least side of a crop, of the largest that fits."""
 
 
 def files(argument: str, want: Want) -> Sequence[Path]:
-    """The photographs that are really there. Raises `UserError` where there is none."""
+    """The photographs of the split that are really there. Raises `UserError` where there is none."""
     places = (("skimage", "data", _SKIMAGE), ("sklearn", "datasets/images", _SKLEARN))
     found = [path for package, inside, names in places for path in _present(package, inside, names)]
     if not found:
@@ -50,34 +58,44 @@ def files(argument: str, want: Want) -> Sequence[Path]:
             "data photos: neither scikit-image nor scikit-learn is installed; "
             "install them with: python -m pip install scikit-image scikit-learn"
         )
-    return found
+    held_back = {name for place, name in enumerate((*_SKIMAGE, *_SKLEARN)) if place % _EVERY == _EVERY - 1}
+    if want.split != "evaluation":
+        return [path for path in found if path.name in held_back]
+    return shuffled([*(path for path in found if path.name not in held_back), *foolbox_photographs()], want)
+
+
+def foolbox_photographs() -> list[Path]:
+    """The ImageNet photographs `imagenet_NN_LABEL.jpg` inside package foolbox; none where it is not installed."""
+    folder = _folder("foolbox", "data")
+    return sorted(folder.glob(_FOOLBOX)) if folder else []
 
 
 def load(argument: str, want: Want) -> Samples:
-    """For evaluation each whole photograph by the model's resize rule, then crops; otherwise crops alone.
+    """For evaluation ten views of each photograph (see `views`), otherwise crops.
 
     A crop is a random place and size (at least half of the largest that fits, in the proportions of the input), flipped
-    or not; different ones for each split and seed, from the photographs in turn.
+    or not, from the photographs in turn: calibration is to see wider ranges than evaluation will.
     """
     paths = list(files(argument, want))
+    if want.split == "evaluation":
+        images = ten_views(paths, want)
+        return Samples(images=images, pictures=min(len(paths), len(images)))
     count = fitting(want)
-    whole = paths[:count] if want.split == "evaluation" else []
-    images = np.empty(want.input.shape(count), dtype=np.float32)
-    images[: len(whole)] = photographs(whole, want)
     opened = [open_image(path, want.input.channels) for path in paths]
     rng = np.random.default_rng([want.seed, _SEEDS[want.split]])
-    for place in range(len(whole), count):
-        images[place] = _crop(opened[(place - len(whole)) % len(opened)], want.input, rng)
-    made = f"{len(whole)} whole and {count - len(whole)} crops" if whole else f"{count} crops"
-    note = f"{made} of {len(paths)} photographs, which all splits share: crops of one are not independent of each other"
-    return Samples(images=images, notes=(note,))
+    images = np.stack([_crop(opened[place % len(opened)], want.input, rng) for place in range(count)])
+    return Samples(images=images, pictures=min(len(paths), count))
 
 
 def _present(package: str, inside: str, names: Sequence[str]) -> list[Path]:
+    folder = _folder(package, inside)
+    return [path for name in names if folder and (path := folder / name).is_file()]
+
+
+def _folder(package: str, inside: str) -> Path | None:
+    """A folder of an installed package, which is not imported."""
     found = importlib.util.find_spec(package)
-    if found is None or not found.origin:
-        return []
-    return [path for name in names if (path := Path(found.origin).parent / inside / name).is_file()]
+    return Path(found.origin).parent / inside if found is not None and found.origin else None
 
 
 def _crop(image: Any, spec: InputSpec, rng: np.random.Generator) -> NDArray[np.float32]:

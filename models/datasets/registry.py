@@ -46,7 +46,7 @@ DATASETS = (
     Entry(
         form="photos",
         module="photos",
-        summary="photographs that scikit-image and scikit-learn ship, whole and as seeded crops; no labels",
+        summary="photographs of scikit-image, scikit-learn and foolbox (if installed), ten views of each; no labels",
     ),
     Entry(
         form="imagefolder:DIR",
@@ -58,7 +58,7 @@ DATASETS = (
     Entry(
         form="foolbox:imagenet",
         module="foolbox",
-        summary="20 labelled ImageNet photographs of package foolbox (calibrates on photos)",
+        summary="20 labelled ImageNet photographs of package foolbox, ten views of each (calibrates on photos)",
         argument="imagenet",
     ),
     Entry(

@@ -84,7 +84,7 @@ def evaluate(
     ours = judge(outputs, data, names)
     if ours is None:
         return Evaluation(score=None, fidelity=close, notes=notes)
-    comparison = _compare(ours, judged, len(outputs)) if judged is not None else None
+    comparison = _compare(ours, judged, len(outputs), data.pictures) if judged is not None else None
     return Evaluation(
         score=ours.score,
         reference_score=judged.score if judged is not None else None,
@@ -110,7 +110,7 @@ def judge(outputs: Outputs, data: PreparedData, names: Sequence[str] = ()) -> Ju
     count = len(outputs)
     if data.labelled:
         labels = _array(data, "labels")[:count].astype(np.int64)
-        return Judged(score=classify(_stacked(outputs), labels, classes=data.classes))
+        return Judged(score=classify(_stacked(outputs), labels, classes=data.classes, pictures=data.pictures))
     if data.task == "text-recognition" and data.annotations is not None:
         known = _annotations(data)
         firsts = [row[0] for row in outputs]
@@ -132,9 +132,9 @@ def _bootstrapped(metric: str, statistic: Statistic, count: int) -> Judged:
     return Judged(score=score, statistic=statistic)
 
 
-def _compare(ours: Judged, theirs: Judged, count: int) -> Paired | None:
+def _compare(ours: Judged, theirs: Judged, count: int, pictures: int | None) -> Paired | None:
     if ours.score.correct is not None and theirs.score.correct is not None:
-        return paired(ours.score.correct, theirs.score.correct)
+        return paired(ours.score.correct, theirs.score.correct, pictures=pictures)
     if ours.statistic is not None and theirs.statistic is not None:
         return bootstrap_paired(ours.statistic, theirs.statistic, count, resamples=_RESAMPLES[ours.score.metric])
     return None
@@ -149,7 +149,7 @@ def _fidelity(
     if shapes[0] != shapes[1]:
         return None, ("no fidelity: outputs have other shapes than those of the reference",)
     classifier = task == "classification" or (task == "unknown" and data.task in ("classification", "unknown"))
-    return fidelity(outputs, reference, classifier=classifier), ()
+    return fidelity(outputs, reference, classifier=classifier, pictures=data.pictures), ()
 
 
 def _stacked(outputs: Outputs) -> NDArray[np.generic]:

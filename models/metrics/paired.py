@@ -23,7 +23,7 @@ class Paired:
     low: float
     """Lower bound of it, 95% one-sided: -0.008 means "loses at most 0.8 points"."""
     mcnemar_p: float | None
-    """Two-sided, exact; None where answers are not right or wrong."""
+    """Two-sided, exact; None where answers are not right or wrong, or are to several views of each picture."""
     n: int
     better: int | None = None
     """Images that only we answered right; None where answers are not right or wrong."""
@@ -31,16 +31,21 @@ class Paired:
     """Images that only the reference answered right."""
 
 
-def paired(correct: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Paired:
-    """Compare *correct* with *reference*, both (N,) over the same images. Raises `ValueError` for other shapes."""
+def paired(correct: NDArray[np.bool_], reference: NDArray[np.bool_], *, pictures: int | None = None) -> Paired:
+    """Compare *correct* with *reference*, both (N,) over the same images. Raises `ValueError` for other shapes.
+
+    *pictures* of which the images are views, where that is fewer than N: the bound rests on so many pairs.
+    """
     if correct.shape != reference.shape or correct.ndim != 1 or len(correct) == 0:
         raise ValueError(f"answers of shapes {correct.shape} and {reference.shape} are no pairs")
     better, worse = int(np.sum(correct & ~reference)), int(np.sum(~correct & reference))
+    n = len(correct)
+    behind = min(n, pictures or n)
     return Paired(
-        difference=(better - worse) / len(correct),
-        low=paired_bound(better, worse, len(correct)),
-        mcnemar_p=mcnemar(better, worse),
-        n=len(correct),
+        difference=(better - worse) / n,
+        low=paired_bound(better * behind / n, worse * behind / n, behind),
+        mcnemar_p=mcnemar(better, worse) if behind == n else None,
+        n=n,
         better=better,
         worse=worse,
     )
@@ -53,8 +58,10 @@ def mcnemar(better: int, worse: int) -> float:
     return float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
 
 
-def paired_bound(better: int, worse: int, n: int) -> float:
+def paired_bound(better: float, worse: float, n: int) -> float:
     """Lower 95% bound of the difference of two paired shares, from the pairs that differ, among *n*.
+
+    Counts need not be whole (see `scores.wilson`).
 
     M. P. Fay and K. Lumbard, Statistics in Medicine 40(5), 2021: the confidence distributions of the share of pairs
     that differ and of how they differ, melded. It agrees with the exact one-sided McNemar test (above zero just where

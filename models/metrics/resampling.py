@@ -28,7 +28,7 @@ def bootstrap_score(metric: str, statistic: Statistic, n: int, *, resamples: int
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.nanquantile(drawn, [tail, 1.0 - tail]) if np.isfinite(drawn).any() else (value, value)
     # The figure itself may lie outside for very few images, and an interval that leaves it out would confuse.
-    return Score(metric=metric, value=value, low=min(float(low), value), high=max(float(high), value), n=n)
+    return Score(metric=metric, value=value, low=min(float(low), value), high=max(float(high), value), n=n, pictures=n)
 
 
 def bootstrap_paired(ours: Statistic, reference: Statistic, n: int, *, resamples: int = 1000) -> Paired:

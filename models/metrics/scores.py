@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,33 +29,52 @@ class Score:
     """95% interval: Wilson's for shares of right answers, a bootstrap over images for the others."""
     n: int
     """Images judged."""
+    pictures: int
+    """Pictures behind them, which Wilson's interval rests on; *n* unless several images are views of one."""
     top5: float | None = None
     """None for fewer than six classes, and for everything but classification."""
     correct: NDArray[np.bool_] | None = None
     """(N,), whether each image was answered right; None where answers are not right or wrong."""
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95% interval of a share (E. B. Wilson, JASA 22, 1927). Raises `ValueError` for *n* below 1."""
-    from scipy.stats import binomtest
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """95% interval of a share (E. B. Wilson, JASA 22, 1927). Raises `ValueError` for *n* below 1.
 
-    interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    *successes* need not be whole: of *n* pictures that are seen in several views each, one may be known in half of
+    them. As if all views of a picture stood and fell together, which is the worst that can be.
+    """
+    if n < 1:
+        raise ValueError(f"no share of {n}")
+    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2.0)
+    value = successes / n
+    middle = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n))
+    return max(0.0, min(middle - half, value)), min(1.0, max(middle + half, value))
 
 
-def share(correct: NDArray[np.bool_], metric: str, *, top5: float | None = None) -> Score:
-    """The share of right answers in *correct* (N,), N at least 1, with Wilson's interval."""
-    successes, n = int(correct.sum()), len(correct)
-    low, high = wilson(successes, n)
-    return Score(metric=metric, value=successes / n, low=low, high=high, n=n, top5=top5, correct=correct)
+def share(correct: NDArray[np.bool_], metric: str, *, top5: float | None = None, pictures: int | None = None) -> Score:
+    """The share of right answers in *correct* (N,), N at least 1, with Wilson's interval.
+
+    *pictures* of which they are views, where that is fewer than N.
+    """
+    n = len(correct)
+    value, behind = int(correct.sum()) / n, min(n, pictures or n)
+    low, high = wilson(value * behind, behind)
+    return Score(metric=metric, value=value, low=low, high=high, n=n, pictures=behind, top5=top5, correct=correct)
 
 
-def classify(outputs: NDArray[np.generic], labels: NDArray[np.int64], *, classes: int | None = None) -> Score:
+def classify(
+    outputs: NDArray[np.generic],
+    labels: NDArray[np.int64],
+    *,
+    classes: int | None = None,
+    pictures: int | None = None,
+) -> Score:
     """Top-1 and top-5 of *outputs* (N, classes), whose largest is the answer, against *labels* (N,).
 
     Of equal outputs the first counts as the larger one, as argmax has it. *classes* is what the labels are numbered in,
-    if that is known. Raises `StageError` (stage "evaluate") where outputs are no scores of these classes or not finite,
-    and for labels outside of them.
+    if that is known; *pictures*: see `share`. Raises `StageError` (stage "evaluate") where outputs are no scores of
+    these classes or not finite, and for labels outside of them.
     """
     scores = finite(outputs, "outputs")
     if scores.ndim != 2 or len(scores) != len(labels) or len(labels) == 0:
@@ -67,7 +88,8 @@ def classify(outputs: NDArray[np.generic], labels: NDArray[np.int64], *, classes
     own = scores[np.arange(len(labels)), labels][:, None]
     before = np.arange(width) < labels[:, None]
     rank = np.sum((scores > own) | ((scores == own) & before), axis=1)
-    return share(rank == 0, "top1", top5=float(np.mean(rank < 5)) if width > 5 else None)
+    top5 = float(np.mean(rank < 5)) if width > 5 else None
+    return share(rank == 0, "top1", top5=top5, pictures=pictures)
 
 
 def finite(array: NDArray[np.generic], what: str) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ STEPS: Mapping[str, str] = {
     "fp16": "half:apply_fp16",
     "bf16": "half:apply_bf16",
     "int8": "static_int8:apply",
+    "settled": "settled:apply",
     "int8-dynamic": "dynamic_int8:apply",
     "int8-weights": "weight_only:apply_int8",
     "int4-weights": "weight_only:apply_int4",

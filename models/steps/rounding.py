@@ -4,7 +4,7 @@ Quantization via Diagonal Hessian Approximation").
 Rounded one by one, the weights of a window are off by a sum of several tenths of a step, and as neighbouring pixels
 are alike, that sum, times their mean, is nearly all of the error: worst where a window is all that is summed up, in
 depthwise convolutions. Some weights, those nearest to the middle of two levels, are therefore rounded the other way.
-With int8 weights alone, efficientnet_lite0 goes from 18.5 to 24.7 dB on photographs.
+With biases as they are, efficientnet_lite0@int8 goes from 15.9 to 19.9 dB on photographs.
 """
 
 from __future__ import annotations

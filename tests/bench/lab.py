@@ -108,13 +108,16 @@ def bench(
     *,
     weights: str = "random",
     variants: Sequence[str] = ("fp32",),
+    data: str = "",
 ) -> Iterator[Bench]:
-    """*model* in *variants*, compiled for *backends* at *threads*."""
+    """*model* in *variants*, compiled for *backends* at *threads*; evaluated on *data*, by default its own."""
     names = ", ".join(f'"{name}"' for name in backends)
     text = (
         f'name = "bench"\n[matrix]\nmodels = ["{model}"]\nbackends = [{names}]\nthreads = {list(threads)}\n'
         f'[models."{model}"]\nweights = "{weights}"\n'
     )
+    if data:
+        text += f'data = "{data}"\n'
     suite = parse_suite(text, "bench")
     listener: Listener = Quiet()
     spec = resolve_models(suite)[model]

@@ -210,6 +210,7 @@ BARS: dict[str, Callable[[], bool]] = {
     "speed": lambda: variants.speed(say),
     "agreement": lambda: variants.agreement(say),
     "price": lambda: variants.price(say),
+    "repair": lambda: variants.repair(say),
     "twice": lambda: variants.twice(say),
 }
 _LOCKED = ("bare", "group", "vendors", "overhead", "speed")

@@ -34,6 +34,7 @@ FIELDS = {
     "heavy_aligned",
     "unaligned",
     "reshaped",
+    "layer_images",
     "cost_images",
     "engine",
     "notes",

@@ -64,6 +64,16 @@ def test_accuracy_beside_the_reference_and_the_simulation(evaluation: Evaluation
     assert 40 == fidelity.n
 
 
+def test_a_runtime_that_quantized_by_itself_was_not_simulated(evaluation: Evaluation) -> None:
+    """The ONNX file in float says nothing of the weights that such a runtime has made."""
+    accuracy, fidelity = judge_outputs(evaluation, logits(wrong=5), own_graph=True)
+
+    assert accuracy is not None
+    assert fidelity is not None
+    assert (35 / 40, None) == (accuracy.value, accuracy.simulated)
+    assert (36 / 40, None) == (fidelity.top1_agreement, fidelity.top1_agreement_simulated)
+
+
 def test_the_reference_is_judged_once_for_all_cells(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
     """A detector's mAP with its resamples takes seconds; only a cell of fewer images needs another one."""
     judged: list[int] = []

@@ -7,6 +7,9 @@ import struct
 import numpy as np
 import pytest
 from bakeoff.models.data import check_calibration, known_data, load_labels, prepare_data, trainable
+from bakeoff.models.datasets import photos
+from bakeoff.models.datasets.base import Want
+from bakeoff.models.datasets.views import ten_views
 from bakeoff.models.errors import StageError, UserError
 from bakeoff.models.spec import InputSpec, ResizeRule
 from bakeoff.models.zoo import resolve
@@ -123,20 +126,49 @@ def test_the_cache_is_asked_by_content(prepare, folder, tmp_path):
     assert 2 == len(list((tmp_path / "cache" / "data").iterdir()))
 
 
-def test_photos_are_whole_and_in_crops(prepare):
-    """Evaluation begins with each whole photograph as the model takes it; the splits share no crop."""
-    evaluation, calibration = prepare("photos", count=40), prepare("photos", split="calibration", count=40)
-    photographs = int(evaluation.notes[0].partition(" whole")[0])
+def test_photos_are_seen_in_ten_views(prepare):
+    """Evaluation shows the centre of each photograph first, then its mirror image; no photograph is in two splits."""
+    evaluation, calibration = prepare("photos", count=999), prepare("photos", split="calibration", count=40)
 
-    assert 5 <= photographs <= 13
-    assert f"{photographs} whole and {40 - photographs} crops of {photographs} photographs" in evaluation.notes[0]
-    assert f"40 crops of {photographs} photographs" in calibration.notes[0]
+    assert evaluation.pictures is not None
+    assert evaluation.pictures >= 5
+    assert 10 * evaluation.pictures == evaluation.count
+    assert f"{evaluation.count} images are views of {evaluation.pictures} pictures" in evaluation.notes
     assert not evaluation.labelled
-    rows = [{image.tobytes() for image in _images(data)} for data in (evaluation, calibration)]
-    assert [40, 40] == [len(row) for row in rows]
-    assert not rows[0] & rows[1]
+    views = _images(evaluation).reshape(10, evaluation.pictures, *_images(evaluation).shape[1:])
+    np.testing.assert_array_equal(views[1], views[0][..., ::-1])
+    np.testing.assert_array_equal(views[9], views[8][..., ::-1])
+    assert evaluation.count == len({image.tobytes() for image in _images(evaluation)})
     with pytest.raises(UserError, match="has no labels"):
         load_labels(evaluation)
+    assert (40, 40) == (calibration.count, len({image.tobytes() for image in _images(calibration)}))
+
+
+def test_photos_of_a_split_are_its_own():
+    """With foolbox or without it a model is calibrated on the same photographs, and evaluated on others."""
+    spec = resolve("efficientnet_lite0")
+    files = {
+        split: photos.files("", Want(model=spec, input=spec.input, split=split, count=999, seed=seed))
+        for split, seed in (("evaluation", 0), ("calibration", 7))
+    }
+    assert ["camera.png", "coffee.png", "gravel.png", "china.jpg"] == [path.name for path in files["calibration"]]
+    assert not set(files["evaluation"]) & set(files["calibration"])
+    assert {"astronaut.png", "flower.jpg"} < {path.name for path in files["evaluation"]}
+    assert {*photos.foolbox_photographs()} <= {*files["evaluation"]}
+
+
+def test_a_rule_without_margins_leaves_two_views(tmp_path):
+    """Corners would all be the centre."""
+    Image.fromarray(np.arange(48 * 48 * 3, dtype=np.uint8).reshape(48, 48, 3)).save(tmp_path / "a.png")
+    spec = resolve("efficientnet_lite0")
+    whole = InputSpec(height=24, width=24, resize=ResizeRule(resize=24, crop=24))
+    want = Want(model=spec, input=whole, split="evaluation", count=50, seed=0)
+
+    assert 2 == len(ten_views([tmp_path / "a.png"], want))
+    wide = InputSpec(height=20, width=24, resize=ResizeRule(resize=24, crop=20))
+    assert 10 == len(
+        ten_views([tmp_path / "a.png"], Want(model=spec, input=wide, split="evaluation", count=50, seed=0))
+    )
 
 
 def test_a_folder_of_classes(prepare, folder):
@@ -258,11 +290,13 @@ def test_foolbox_or_how_to_get_it(prepare, monkeypatch):
 
 
 def test_foolbox_photographs(prepare):
-    """Twenty with labels, and photographs of others to calibrate on."""
-    evaluation, calibration = prepare("foolbox:imagenet", count=50), prepare("foolbox:imagenet", split="calibration")
-    assert (20, 1000) == (evaluation.count, evaluation.classes)
-    assert {22, 99, 990} < set(load_labels(evaluation).tolist())
-    assert "not on the images evaluated" in calibration.notes[0]
+    """Ten views of twenty with labels, and photographs of others to calibrate on."""
+    evaluation, calibration = prepare("foolbox:imagenet", count=500), prepare("foolbox:imagenet", split="calibration")
+    labels = load_labels(evaluation)
+    assert (200, 20, 1000) == (evaluation.count, evaluation.pictures, evaluation.classes)
+    assert {22, 99, 990} < set(labels.tolist())
+    assert (labels[:20] == labels[180:]).all()
+    assert calibration.sha256 == prepare("photos", split="calibration").sha256
 
 
 def _idx(array):

@@ -18,6 +18,27 @@ def test_wilson_of_known_shares():
     assert (0.0, 0.1611) == pytest.approx(wilson(0, 20), abs=5e-5)
 
 
+def test_views_of_a_picture_count_as_one():
+    """Ten views that are all right make no answer surer than one; half of them may be."""
+    right = np.array([True] * 19 + [False])
+    score, one = share(np.tile(right, 10), "top1", pictures=20), share(right, "top1")
+
+    assert (one.low, one.high) == (score.low, score.high)
+    assert (200, 20, 20) == (score.n, score.pictures, one.pictures)
+    assert wilson(1, 20)[0] < wilson(1.5, 20)[0] < wilson(2, 20)[0]
+    with pytest.raises(ValueError, match="no share of 0"):
+        wilson(0, 0)
+
+
+def test_pairs_of_views_are_bound_by_pictures():
+    """The bound is that of the pictures alone, and McNemar's test, whose pairs are independent, says nothing."""
+    ours, reference = np.array([True] * 17 + [False] * 3), np.ones(20, dtype=bool)
+    views, alone = paired(np.tile(ours, 10), np.tile(reference, 10), pictures=20), paired(ours, reference)
+
+    assert (alone.difference, alone.low) == (pytest.approx(views.difference), pytest.approx(views.low))
+    assert (None, 30) == (views.mcnemar_p, views.worse)
+
+
 def test_classes_are_ranked():
     """Top-1 is the largest; top-5 the five largest, the first of equal ones before the others."""
     outputs = np.array([[0, 9, 1, 1, 1, 1, 1.0], [5, 4, 3, 2, 1, 0, -1.0], [0, 0, 0, 0, 0, 0, 0.0]])

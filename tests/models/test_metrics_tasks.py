@@ -197,6 +197,21 @@ def test_fidelity_of_known_arrays():
     assert (0.0, 0.0) == (turned.cosine, turned.top1_agreement)
 
 
+def test_fidelity_tells_how_close_the_reference_was():
+    """Ours differs where the reference leads by 0.5; it leads by no more on two images of four."""
+    leads = (0.25, 0.5, 1.0, 2.0)
+    reference = [(np.array([[lead, 0.0, -1.0]]),) for lead in leads]
+    ours = [
+        (row[0] - [[0.75, 0.0, 0.0]] if lead == 0.5 else row[0],) for lead, row in zip(leads, reference, strict=True)
+    ]
+    found = fidelity(ours, reference, classifier=True, pictures=2)
+    same = fidelity(reference, reference, classifier=True)
+
+    assert (0.75, 0.5, 0.5, 2) == (found.top1_agreement, found.widest_flip, found.as_close, found.pictures)
+    assert found.top1_low < same.top1_low
+    assert (None, None, 4) == (same.widest_flip, same.as_close, same.pictures)
+
+
 def test_fidelity_of_equals_and_of_no_classifier():
     """Nothing differs: no ratio to tell; no classes: no agreement. What the reference itself lacks is left out."""
     rows = [(np.array([[1.0, np.inf]]), np.zeros((1, 2, 2)))]

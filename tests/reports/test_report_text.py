@@ -137,7 +137,7 @@ def test_markdown_shows_what_variants_cost(plausible: ModuleType) -> None:
     assert "`int8` on `openvino`" in text
     assert "loses at most 0.8 pp, 95%" in text
     assert "only speed can be told: random weights" in text
-    assert "98.1% (96.0 to 99.1%, n 360)" in text
+    assert "98.1% (96.0 to 99.1%, 360 images)" in text
     assert "over eager fp32" in text
     assert "- `digits_resnet`: int8 is slower than fp32 on tvm" in text
     assert "Front of `mobilenet_v2`" not in text

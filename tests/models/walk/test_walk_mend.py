@@ -34,6 +34,21 @@ def test_mixed_precision_mends_what_the_walk_names(walker, tmp_path, spoil, guil
     assert mended.found.output_snr_db >= target_db(bad) >= bad.output_snr_db + 6.0
 
 
+def test_only_what_the_step_changes_is_named(walker, tmp_path):
+    """A residual Add reads a rounded value, but int8 leaves it in float anyway: its name would do nothing."""
+    net = nets.make_net(("residual", "depthwise"))
+    spoil_weights(net)
+    bad = walker(net, nets.quantize(net, tmp_path / "int8", per_channel=False))
+    kinds = ("Conv", "Gemm", "MatMul")
+
+    mended = mend(
+        bad, lambda keep: walker(net, nets.quantize(net, tmp_path / "mixed", keep, per_channel=False)), kinds=kinds
+    )
+
+    assert mended is not None
+    assert set(mended.keep) <= {node.name for node in net.graph.node if node.op_type in kinds}
+
+
 def test_nothing_is_proposed_that_is_no_better(walker, tmp_path):
     """A rebuilt variant that comes out the same is no advice."""
     net = nets.make_net()
