@@ -28,7 +28,7 @@ def test_packs_are_named_by_their_target() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", QUICK.matrix.models)
 def test_every_kernel_that_computes_is_served(model: str, tmp_path: Path) -> None:
-    """A change of the graph's preparation gives kernels other hashes: the records that ship have to be made anew then."""
+    """A change of the graph's preparation gives kernels other hashes: then the records have to be made anew."""
     request = variant_request(resolve(model), QUICK, model, "fp32", 1)
     file = build_variant(request, tmp_path).exported.path
     for path in shipped():
