@@ -58,9 +58,9 @@ of 29 photographs, calibrated on four others):
 
 One view is 0.3 points, and bfloat16 has 27.2 dB and 98.3% in OpenVINO: at such ratios agreement is a matter of ties.
 Wherever int8 names another class, fp32's own first two lie within 0.13, as they do on 6% of all views. As executed
-without VNNI: ONNX Runtime 97.9%, OpenVINO 97.2%, Inductor 99.0%; two of them agree with each other on 98%, since each
-fuses the residual Adds in its own way. With the 24 layers in fp32 that `bakeoff diff` names: 99.0%, 99.3%, 99.3%. On
-200 labelled views of 20 photographs top-1 is within 0.5 points of fp32's 88.5% in all three.
+without VNNI: ONNX Runtime 97.9%, OpenVINO 97.2%, Inductor 99.0%; the first agrees with the others on 98%. With the 24
+layers in fp32 that `bakeoff diff` names: 99.0%, 99.3%, 99.3%. On 200 labelled views of 20 photographs top-1 is within
+0.5 points of fp32's 88.5% in all three.
 """
 
 from __future__ import annotations
