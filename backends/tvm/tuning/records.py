@@ -73,6 +73,8 @@ class Records:
     def record_texts(self, lines: Sequence[int]) -> dict[int, str]:
         """The records at *lines*, as JSON text of [workload, record]."""
         wanted = set(lines)
+        if not wanted:
+            return {}
         with (self.folder / _RECORDS).open(encoding="utf-8") as file:
             return {number: text for number, text in enumerate(file) if number in wanted}
 
