@@ -93,17 +93,17 @@ def tune_suite(order: TuneOrder) -> Iterator[Outcome]:
         session = Session.begin(order.cache, _fingerprint(order), folders)
         if order.resume:
             session = session.earlier() or session
-        if len(session.told) == len(jobs) and _spent(order, session):
+        if len(session.told) == len(jobs) and _spent(*session.left(order.seconds, order.trials)):
             yield from map(Outcome.retold, jobs, folders, session.told)
             order.listener.say("nothing is left of the budget; the same command with a larger one goes on")
             return
         told = list(session.told[: session.job])
         for place in range(session.job, len(jobs)):
             session = session.at(place, told)
-            if _spent(order, session):
+            seconds, trials = session.left(order.seconds, order.trials)
+            if _spent(seconds, trials):
                 order.listener.say("the budget is spent; give more to go on")
                 return
-            seconds, trials = session.left(order.seconds, order.trials)
             share = len(jobs) - place
             outcome = _tune(
                 order,
@@ -119,8 +119,8 @@ def tune_suite(order: TuneOrder) -> Iterator[Outcome]:
         session.end(told, order.seconds, order.trials)
 
 
-def _spent(order: TuneOrder, session: Session) -> bool:
-    seconds, trials = session.left(order.seconds, order.trials)
+def _spent(seconds: float | None, trials: int | None) -> bool:
+    """Whether that is nothing to go on with."""
     return (seconds is not None and seconds <= 0) or (trials is not None and trials <= 0)
 
 

@@ -159,8 +159,9 @@ class _Worker:
         keep = frozenset(self.choose.sample(range(calls), min(calls, request["keep"])))
         cpu = time.process_time()
         start = time.perf_counter()
-        run_block(self._ready().infer, self.rotation, request["settle"], frozenset())
-        block = run_block(self._ready().infer, self.rotation, calls, keep)
+        infer = self._ready().infer
+        run_block(infer, self.rotation, request["settle"], frozenset())
+        block = run_block(infer, self.rotation, calls, keep)
         wall_s = time.perf_counter() - start
         worst = self._compare(block.kept)
         # The comparison is ours too: what is left out here would look like another process's work.

@@ -38,10 +38,10 @@ def files(argument: str, want: Want) -> Sequence[Path]:
 
 def load(argument: str, want: Want) -> Samples:
     """Ten views of each photograph (see `views`), with the classes that their names tell."""
-    paths = files(argument, want)
     notes = check_labels(want.model, "imagenet1k", "foolbox:imagenet")
     if want.split == "calibration":
         return photos.load("", want)
+    paths = files(argument, want)
     images = ten_views(paths, want)
     labels = [int(path.stem.rpartition("_")[2]) for path in paths]
     return Samples(

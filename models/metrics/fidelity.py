@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import StageError
 from ..tally import Tally
-from .scores import wilson
+from .scores import pictures_behind, wilson
 
 __all__ = ["FidelityResult", "fidelity"]
 
@@ -67,7 +67,7 @@ def fidelity(
             firsts.merge(first)
     agree = firsts.same_class if classifier and firsts.classified == len(outputs) else None
     n = len(outputs)
-    behind = min(n, pictures or n)
+    behind = pictures_behind(n, pictures)
     low, high = wilson(agree / n * behind, behind) if agree is not None else (None, None)
     widest, close = _near_ties(outputs, reference) if agree is not None else (None, None)
     return FidelityResult(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .scores import CONFIDENCE
+from .scores import CONFIDENCE, pictures_behind
 
 __all__ = ["Paired", "mcnemar", "paired", "paired_bound"]
 
@@ -40,7 +40,7 @@ def paired(correct: NDArray[np.bool_], reference: NDArray[np.bool_], *, pictures
         raise ValueError(f"answers of shapes {correct.shape} and {reference.shape} are no pairs")
     better, worse = int(np.sum(correct & ~reference)), int(np.sum(~correct & reference))
     n = len(correct)
-    behind = min(n, pictures or n)
+    behind = pictures_behind(n, pictures)
     return Paired(
         difference=(better - worse) / n,
         low=paired_bound(better * behind / n, worse * behind / n, behind),

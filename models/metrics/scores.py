@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import StageError
 
-__all__ = ["CONFIDENCE", "Score", "classify", "finite", "share", "wilson"]
+__all__ = ["CONFIDENCE", "Score", "classify", "finite", "pictures_behind", "share", "wilson"]
 
 CONFIDENCE = 0.95
 """Of every interval and bound."""
@@ -52,13 +52,18 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     return max(0.0, min(middle - half, value)), min(1.0, max(middle + half, value))
 
 
+def pictures_behind(images: int, pictures: int | None) -> int:
+    """What a figure over *images* rests on: the *pictures* that they are views of; None: each is of its own."""
+    return min(images, pictures or images)
+
+
 def share(correct: NDArray[np.bool_], metric: str, *, top5: float | None = None, pictures: int | None = None) -> Score:
     """The share of right answers in *correct* (N,), N at least 1, with Wilson's interval.
 
     *pictures* of which they are views, where that is fewer than N.
     """
     n = len(correct)
-    value, behind = int(correct.sum()) / n, min(n, pictures or n)
+    value, behind = int(correct.sum()) / n, pictures_behind(n, pictures)
     low, high = wilson(value * behind, behind)
     return Score(metric=metric, value=value, low=low, high=high, n=n, pictures=behind, top5=top5, correct=correct)
 

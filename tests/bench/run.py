@@ -75,11 +75,8 @@ def _against(made: Bench, backend: str, runtime: str, threads: int) -> tuple[flo
         with ExitStack() as stack:
             cell = made.load(backend, threads, stack)
             loop = BareLoop(runtime, made, threads, stack)
-            logs.append(
-                math.log(
-                    statistics.median(alternate(block_of(cell), partial(loop.take, cell.calls, cell.settle), ROUNDS))
-                )
-            )
+            loop_block = partial(loop.take, cell.calls, cell.settle)
+            logs.append(math.log(statistics.median(alternate(block_of(cell), loop_block, ROUNDS))))
     return math.exp(statistics.mean(logs)), 1.96 * statistics.stdev(logs) / len(logs) ** 0.5
 
 

@@ -47,11 +47,9 @@ def refuse_foreign(target: Mapping[str, Any], features: frozenset[str]) -> None:
 
     *features* are those of this CPU; tuning times kernels, so they have to run.
     """
-    from tvm.target import codegen
-
-    cpu, here = _cpu(target), str(codegen.llvm_get_system_triple())
-    triple = str(target.get("mtriple") or here)
-    if triple.partition("-")[0] != here.partition("-")[0]:
+    cpu = _cpu(target)
+    triple, here = _triples(target)
+    if not _same_architecture(triple, here):
         raise UserError(f"--target: {triple} is another architecture than this machine's, {here}; tune on such a one")
     if not _known(target):
         raise UserError(f"--target: TVM's LLVM knows no CPU {cpu!r} for {triple}; x86-64-v3 is one for PCs since 2015")
@@ -65,14 +63,26 @@ def _cpu(target: Mapping[str, Any]) -> str:
     return str(target.get("mcpu") or "generic")
 
 
+def _triples(target: Mapping[str, Any]) -> tuple[str, str]:
+    """LLVM's triple of *target*, and that of this machine."""
+    from tvm.target import codegen
+
+    here = str(codegen.llvm_get_system_triple())
+    return str(target.get("mtriple") or here), here
+
+
+def _same_architecture(triple: str, other: str) -> bool:
+    return triple.partition("-")[0] == other.partition("-")[0]
+
+
 def _known(target: Mapping[str, Any]) -> bool:
     """Whether TVM's LLVM knows the CPU on this machine's architecture; for another it would compile generic code."""
     from tvm.target import codegen
 
-    here = str(codegen.llvm_get_system_triple())
-    triple = str(target.get("mtriple") or here)
-    same = triple.partition("-")[0] == here.partition("-")[0]
-    return same and (_cpu(target) == "generic" or bool(codegen.llvm_is_valid_cpu(_cpu(target), triple)))
+    triple, here = _triples(target)
+    return _same_architecture(triple, here) and (
+        _cpu(target) == "generic" or bool(codegen.llvm_is_valid_cpu(_cpu(target), triple))
+    )
 
 
 def _lacking(target: Mapping[str, Any], features: frozenset[str]) -> set[str]:

@@ -105,17 +105,20 @@ def schedule_elementwise(loops: Any, chosen: Candidate) -> None:
         loops.unroll(nest[-1])
         nest = nest[:-1]
     if chosen["par"] != "no":
-        count = len(nest) - len(inner) if inner else len(nest)
-        loops.parallel(loops.fuse(*nest[:count]) if count > 1 else nest[0])
+        _parallel(loops, nest[: max(1, len(nest) - len(inner))])
 
 
 def _copy(loops: Any, block: Any, chosen: Candidate) -> None:
     """Vectors along the innermost loop of *block*, whatever the last one's are."""
     nest = loops.get_loops(block)
     if chosen["par"] != "no" and len(nest) > 1:
-        loops.parallel(loops.fuse(*nest[:-1]) if len(nest) > 2 else nest[0])
+        _parallel(loops, nest[:-1])
     if chosen["vec"] != "none":
         vectorize_innermost(loops, block)
+
+
+def _parallel(loops: Any, nest: list[Any]) -> None:
+    loops.parallel(loops.fuse(*nest) if len(nest) > 1 else nest[0])
 
 
 def reduction_block(loops: Any) -> Any:
