@@ -1,0 +1,60 @@
+"""What a runtime's own profiler tells of one inference: rows in order of execution, and what each says of ONNX nodes.
+
+Profiling is a pass of its own: a session that is timed is never profiled. Each reader of a runtime's profile gives what
+that runtime *says* (a name, a value, the bytes of a weight) and nothing that has to be guessed: to guess is the work of
+the alignment, which keeps both apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Claim", "Evidence", "Profile", "Row"]
+
+Evidence = Literal["name", "value", "weights", "rule", "order"]
+"""Why a row is held to run an ONNX node, the strongest first: the runtime names the node (or gives it the same value
+number); its constant has the content of the node's weights; a naming rule of the runtime; equal place in an equal
+order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A row runs this ONNX node, by this evidence."""
+
+    node: str
+    """Name of the node in the ONNX file that was compiled."""
+    evidence: Evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a runtime's profile: a kernel that ran once in each inference."""
+
+    name: str
+    """As the runtime calls it; unique within a profile (a number is added where the runtime repeats one)."""
+    kind: str
+    """The operation, in the runtime's own word: "Conv", "Convolution", "ReorderOutput", ..."""
+    role: Literal["compute", "runtime"]
+    """"runtime": copies into other layouts, quantizing of inputs and the like, which belong to no ONNX node."""
+    times_ms: tuple[float, ...]
+    """One for each profiled inference, in order."""
+    claims: tuple[Claim, ...] = ()
+    reads: tuple[int, ...] | None = None
+    """Places in `Profile.rows` of the rows whose results it takes; None where the runtime does not tell."""
+    output_shape: tuple[int, ...] | None = None
+    """In the ONNX file's order of axes, where the runtime tells; else None."""
+    weight_shape: tuple[int, ...] | None = None
+    """Of a convolution or a product with constant weights, as in the ONNX file; else None."""
+    precision: str = ""
+    """What it executed in ("fp32", "int8", "bf16", ...), where the runtime tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """All rows of one compiled model on one backend, in order of execution."""
+
+    rows: tuple[Row, ...]
+    inference_ms: tuple[float, ...]
+    """Wall-clock time of each profiled inference by our own clock, with the profiler on."""
+    notes: tuple[str, ...] = ()
