@@ -7,10 +7,15 @@ the alignment, which keeps both apart.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
-__all__ = ["Claim", "Evidence", "Profile", "Row"]
+from ..models.spec import TensorSpec
+from .base import Array, CompileRequest, Executed, LoadRequest
+
+__all__ = ["Claim", "Evidence", "Profile", "Profiled", "ProfiledSession", "Row"]
 
 Evidence = Literal["name", "value", "weights", "rule", "order"]
 """Why a row is held to run an ONNX node, the strongest first: the runtime names the node (or gives it the same value
@@ -58,3 +63,53 @@ class Profile:
     inference_ms: tuple[float, ...]
     """Wall-clock time of each profiled inference by our own clock, with the profiler on."""
     notes: tuple[str, ...] = ()
+
+
+class ProfiledSession(Protocol):
+    """A session whose runtime keeps account of each kernel; else a `Session` like that of `Backend.load`."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
+        """As `Session.infer`."""
+        ...
+
+    def executed(self) -> Executed:
+        """As `Session.executed`."""
+        ...
+
+    def close(self) -> None:
+        """As `Session.close`."""
+        ...
+
+    def collect(self) -> None:
+        """Keep what the runtime told of the last inference.
+
+        The harness calls it outside its clock, right after each inference that counts; what it is not called after
+        (warm-up) is forgotten.
+        """
+        ...
+
+    def rows(self) -> tuple[Row, ...]:
+        """The rows, in order of execution, with one time for each `collect`; called once, before `close`."""
+        ...
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """A backend whose runtime has a profiler."""
+
+    def profiling_options(self, request: CompileRequest) -> Mapping[str, str]:
+        """Options to compile with besides those of *request*, where a profile wants an artifact of its own; else none.
+
+        They go through `cache_key`, as all options do, and come back in the request of `load_profiled`.
+        """
+        ...
+
+    def load_profiled(self, request: LoadRequest, model: Path) -> ProfiledSession:
+        """As `Backend.load`, with the profiler on. *model* is the ONNX file that was compiled.
+
+        Raises what `load` raises, and `UnsupportedError` with the reason where this device or version cannot.
+        """
+        ...
