@@ -15,12 +15,12 @@ from typing import Literal, Protocol, runtime_checkable
 from ..models.spec import TensorSpec
 from .base import Array, CompileRequest, Executed, LoadRequest
 
-__all__ = ["Claim", "Evidence", "Profile", "Profiled", "ProfiledSession", "Row"]
+__all__ = ["Claim", "Evidence", "Profile", "Profiled", "ProfiledSession", "Row", "unique_names"]
 
 Evidence = Literal["name", "value", "weights", "rule", "order"]
-"""Why a row is held to run an ONNX node, the strongest first: the runtime names the node (or gives it the same value
-number); its constant has the content of the node's weights; a naming rule of the runtime; equal place in an equal
-order."""
+"""Why a row is held to run an ONNX node, the strongest first: the runtime names the node; it makes the very value that
+the node makes, by its name or by a number that two equal computations share; its constant has the content of the node's
+weights; a naming rule of the runtime; equal place in an equal order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +113,18 @@ class Profiled(Protocol):
         Raises what `load` raises, and `UnsupportedError` with the reason where this device or version cannot.
         """
         ...
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """*names* with a number behind each that came before."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        unique = name
+        count = 1
+        while unique in taken:
+            count += 1
+            unique = f"{name} ({count})"
+        taken.add(unique)
+        found.append(unique)
+    return found
