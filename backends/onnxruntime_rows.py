@@ -10,7 +10,7 @@ import numpy as np
 
 from .base import Array
 from .onnxruntime_shapes import Shapes
-from .profile import Claim, Evidence, Row, unique_names
+from .profile import Claim, Evidence, Row, settle_claims, unique_names
 from .profile_graph import ProfiledGraph, content_of
 
 __all__ = ["Kernel", "describe_rows"]
@@ -112,13 +112,9 @@ class _Reader:
 
     def claims(self, node: Any) -> tuple[Claim, ...]:
         """Who *node* says that it runs: each node once, by the strongest evidence."""
-        found: dict[str, Evidence] = {}
-        for name, evidence in self._evidence(node):
-            found.setdefault(name, evidence)
-        return tuple(Claim(node=name, evidence=evidence) for name, evidence in found.items())
+        return settle_claims(self._evidence(node))
 
     def _evidence(self, node: Any) -> Iterator[tuple[str, Evidence]]:
-        """The strongest first."""
         graph = self.graph
         if node.name in graph.nodes:
             yield node.name, "name"
