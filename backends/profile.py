@@ -7,20 +7,20 @@ the alignment, which keeps both apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from ..models.spec import TensorSpec
 from .base import Array, CompileRequest, Executed, LoadRequest
 
-__all__ = ["Claim", "Evidence", "Profile", "Profiled", "ProfiledSession", "Row"]
+__all__ = ["Claim", "Evidence", "Profile", "Profiled", "ProfiledSession", "Row", "settle_claims", "unique_names"]
 
 Evidence = Literal["name", "value", "weights", "rule", "order"]
-"""Why a row is held to run an ONNX node, the strongest first: the runtime names the node (or gives it the same value
-number); its constant has the content of the node's weights; a naming rule of the runtime; equal place in an equal
-order."""
+"""Why a row is held to run an ONNX node, the strongest first: the runtime names the node; it makes the very value that
+the node makes, by its name or by a number that two equal computations share; its constant has the content of the node's
+weights; a naming rule of the runtime; equal place in an equal order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +113,28 @@ class Profiled(Protocol):
         Raises what `load` raises, and `UnsupportedError` with the reason where this device or version cannot.
         """
         ...
+
+
+def settle_claims(found: Iterable[tuple[str, Evidence]]) -> tuple[Claim, ...]:
+    """Claims on each node of *found* once, in its order, by the strongest evidence there is."""
+    strength = get_args(Evidence)
+    best: dict[str, Evidence] = {}
+    for node, evidence in found:
+        if node not in best or strength.index(evidence) < strength.index(best[node]):
+            best[node] = evidence
+    return tuple(Claim(node=node, evidence=evidence) for node, evidence in best.items())
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """*names* with a number behind each that came before."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        unique = name
+        count = 1
+        while unique in taken:
+            count += 1
+            unique = f"{name} ({count})"
+        taken.add(unique)
+        found.append(unique)
+    return found
