@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from . import words
+from .layer_words import layer_label
 from .profiles import BackendProfile, GroupTimes, ProfileReport, VariantTimes
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
     for name in ("ms", "residual", "overhead", "anchored", "grown", "runtime", "unmapped"):
         table.add_column(name, justify="right", no_wrap=True)
     for profile in sorted(profiles, key=lambda found: found.median_ms):
-        name = Text(_clean(profile.backend))
+        label = Text(_clean(profile.backend))
         if profile.refused:
-            name.append(" refused", style="red")
+            label.append(" refused", style="red")
         shares = profile.shares
         table.add_row(
-            name,
+            label,
             words.ms(profile.median_ms),
             _signed(profile.residual_ms / profile.median_ms),
             _signed(profile.overhead - 1.0),
@@ -105,12 +106,13 @@ def _remarks(profiles: Sequence[BackendProfile]) -> Iterator[Text]:
             more = f" (and {len(failures) - _SHOWN_FAILURES} more)" if len(failures) > _SHOWN_FAILURES else ""
             shown = _clean("; ".join(failures[:_SHOWN_FAILURES]))
             yield Text(f"{name} refused, ", style="red").append(f"{check}: {shown}{more}", style="default")
-        for reason in profile.suspicious:
-            yield Text(f"{name} suspicious: ", style="yellow").append(_clean(reason), style="default")
         if profile.marks:
             yield Text(f"{name}: {_clean(', '.join(profile.marks))}", style="yellow")
         for note in profile.notes:
             yield Text(f"{name}: {_clean(note)}", style="dim")
+    for reason in dict.fromkeys(reason for profile in profiles for reason in profile.suspicious):
+        who = [_clean(profile.backend) for profile in profiles if reason in profile.suspicious]
+        yield Text(f"{words.listed(who)} suspicious: ", style="yellow").append(_clean(reason), style="default")
 
 
 def _layers(groups: Sequence[GroupTimes], top: int) -> Table:
@@ -131,7 +133,7 @@ def _layers(groups: Sequence[GroupTimes], top: int) -> Table:
         table.add_column("limit", justify="right", no_wrap=True)
     for group in shown:
         cells = [words.ms(group.ms.get(backend)) for backend in backends]
-        table.add_row(_label(group), *cells, *([words.ms(group.limit_ms)] if limited else []))
+        table.add_row(_clean(layer_label(group)), *cells, *([words.ms(group.limit_ms)] if limited else []))
     return table
 
 
@@ -160,7 +162,9 @@ def _variants(layers: Sequence[VariantTimes], top: int) -> Iterator[Table]:
             table.add_column(_clean(backend), justify="right", no_wrap=True)
         for layer in sorted(both, key=lambda layer: -_change(layer, first, other))[:top]:
             pairs = ((layer.ms[first].get(backend), layer.ms[other].get(backend)) for backend in backends)
-            table.add_row(_label(layer), *(f"{words.ms(before)} → {words.ms(after)}" for before, after in pairs))
+            table.add_row(
+                _clean(layer_label(layer)), *(f"{words.ms(before)} → {words.ms(after)}" for before, after in pairs)
+            )
         yield table
 
 
@@ -169,11 +173,3 @@ def _change(layer: VariantTimes, first: str, other: str) -> float:
     before, after = layer.ms[first], layer.ms[other]
     changes = [after[backend] - before[backend] for backend in before if backend in after]
     return max((abs(change) + (1e-9 if change > 0 else 0.0) for change in changes), default=0.0)
-
-
-def _label(group: GroupTimes | VariantTimes) -> str:
-    """The first node with weights, and how many other nodes there are."""
-    heavy = [place for place, op in enumerate(group.ops) if op.startswith(("Conv", "Gemm", "MatMul", "QLinear"))]
-    first = heavy[0] if heavy else 0
-    others = len(group.nodes) - 1
-    return _clean(f"{group.nodes[first]} ({group.ops[first]}{f' and {others} more' if others else ''})")

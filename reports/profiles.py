@@ -141,6 +141,8 @@ class GroupTimes(_Record):
     """In topological order."""
     ops: tuple[str, ...]
     """Their operators."""
+    scopes: tuple[str, ...]
+    """The modules that they were exported from; "" where the file does not tell."""
     ms: dict[str, float]
     """By backend: sum of its rows' medians. A backend whose mapping was refused is left out."""
     limit_ms: float | None = None
@@ -157,6 +159,7 @@ class VariantTimes(_Record):
     nodes: tuple[str, ...]
     """Those that keep their names; roundings are left out."""
     ops: tuple[str, ...]
+    scopes: tuple[str, ...]
     ms: dict[str, dict[str, float]]
     """By variant ("net@int8"), by backend. A variant without time of its own for these nodes is left out."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .profiles import BackendProfile, ProfileReport, RowNode, RowTime
+from .layer_words import main_node
+from .profiles import BackendProfile, ProfileReport, RowTime
 
 __all__ = ["chrome_trace", "collapsed_stacks"]
 
@@ -44,20 +45,14 @@ def _title(profile: BackendProfile) -> str:
     return f"{profile.variant} {profile.backend}, {threads}, batch {profile.batch}"
 
 
-def _main(row: RowTime) -> RowNode | None:
-    """What the row is about: its first node with weights, else its first node."""
-    heavy = [node for node in row.nodes if node.op.startswith(("Conv", "Gemm", "MatMul", "QLinear"))]
-    return next(iter([*heavy, *row.nodes]), None)
-
-
 def _operator(row: RowTime) -> str:
     """In ONNX's words; in the runtime's where no node is known."""
-    node = _main(row)
+    node = main_node(row)
     return node.op if node else f"{row.standing}: {row.kind}"
 
 
 def _scope(row: RowTime) -> list[str]:
-    node = _main(row)
+    node = main_node(row)
     return node.scope.split(".") if node and node.scope else []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from ...backends.profile import Profile
 from ..live import LiveCell, Prepared
@@ -23,6 +24,9 @@ __all__ = ["Pair", "PairSeat", "ProfiledCell", "Taken", "ToProfile"]
 FEWEST_CALLS = 20
 MOST_CALLS = 400
 """Profiled calls of one cell: every one of them keeps a time for each row."""
+
+
+_Kind = TypeVar("_Kind", bound=LiveCell)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +111,15 @@ class Pair:
         *logs* is the folder for their stderr; the workers are appended to *started* as soon as they live.
         """
 
-        def start(name: str) -> Worker:
-            started.append(Worker(seat.settings, logs / f"{len(started)}-{seat.plain.cell.backend}-{name}.log"))
-            return started[-1]
+        def begin(kind: type[_Kind], prepared: Prepared, name: str) -> _Kind:
+            log = logs / f"{len(started)}-{prepared.cell.backend}-{name}.log"
+            started.append(Worker(seat.settings, log))
+            return kind.begin(prepared, started[-1], measure=measure, time_limit_s=seat.time_limit_s)
 
-        limits = {"measure": measure, "time_limit_s": seat.time_limit_s}
         return cls(
             seat=seat,
-            plain=LiveCell.begin(seat.plain, start("plain"), **limits),
-            profiled=ProfiledCell.begin(seat.profiled, start("profiled"), **limits),
+            plain=begin(LiveCell, seat.plain, "plain"),
+            profiled=begin(ProfiledCell, seat.profiled, "profiled"),
         )
 
     def cells(self) -> tuple[LiveCell, LiveCell]:

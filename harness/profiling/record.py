@@ -67,6 +67,7 @@ def group_times(cell: CellSpec, maps: Mapping[str, LayerMap], graph: Graph) -> l
             device=cell.device,
             nodes=tuple(graph.nodes[node].name for node in group.nodes),
             ops=tuple(graph.nodes[node].op for node in group.nodes),
+            scopes=tuple(graph.nodes[node].scope for node in group.nodes),
             ms=dict(group.ms),
         )
         for group in group_layers(graph, maps)

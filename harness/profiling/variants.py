@@ -46,13 +46,13 @@ def _joined(groups: Sequence[GroupTimes]) -> list[VariantTimes]:
 
 def _times(part: Sequence[GroupTimes]) -> VariantTimes:
     ms: dict[str, dict[str, float]] = {}
-    ops: dict[str, str] = {}
+    facts: dict[str, tuple[str, str]] = {}
     for group in part:
         spent = ms.setdefault(group.variant, {})
         for backend, time in group.ms.items():
             spent[backend] = spent.get(backend, 0.0) + time
-        ops.update(zip(group.nodes, group.ops, strict=True))
-    kept = {name: op for name, op in ops.items() if op not in MOVABLE} or ops
+        facts.update(zip(group.nodes, zip(group.ops, group.scopes, strict=True), strict=True))
+    kept = {name: known for name, known in facts.items() if known[0] not in MOVABLE} or facts
     group = part[0]
     return VariantTimes(
         model=group.model,
@@ -60,6 +60,7 @@ def _times(part: Sequence[GroupTimes]) -> VariantTimes:
         batch=group.batch,
         device=group.device,
         nodes=tuple(kept),
-        ops=tuple(kept.values()),
+        ops=tuple(op for op, _ in kept.values()),
+        scopes=tuple(scope for _, scope in kept.values()),
         ms=ms,
     )

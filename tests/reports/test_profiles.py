@@ -65,8 +65,15 @@ def _grown(name: str, op: str) -> RowNode:
 
 def _report(*profiles: BackendProfile, **more: Any) -> ProfileReport:
     groups = (
-        GroupTimes(**CELL, nodes=("conv_1", "relu_1"), ops=("Conv", "Relu"), ms={"one": 3.0, "two": 2.5}, limit_ms=2.0),
-        GroupTimes(**CELL, nodes=("pool_1",), ops=("MaxPool",), ms={"one": 1.0}),
+        GroupTimes(
+            **CELL,
+            nodes=("relu_0", "conv_1"),
+            ops=("Relu", "Conv"),
+            scopes=("act", "layer1.conv"),
+            ms={"one": 3.0, "two": 2.5},
+            limit_ms=2.0,
+        ),
+        GroupTimes(**CELL, nodes=("pool_1",), ops=("MaxPool",), scopes=("",), ms={"one": 1.0}),
     )
     found = profiles or (_profile("one"), _profile("two"))
     return ProfileReport(bakeoff_version="0", target_id="t", profiles=found, groups=groups, **more)
@@ -101,7 +108,7 @@ class TestText:
     def test_layers_are_ranked_and_the_rest_is_summed(self) -> None:
         """A backend that has no row of its own for a layer gets a dash, not a zero."""
         text = _shown(_report(), top=1)
-        assert re.search(r"conv_1 \(Conv and 1 more\)\s+3\.00\s+2\.50\s+2\.00", text)
+        assert re.search(r"layer1\.conv \(Conv \+1\)\s+3\.00\s+2\.50\s+2\.00", text)
         assert "1 others" in text or "1 other" in text
         assert re.search(r"pool_1 \(MaxPool\)\s+1\.000\s+–", _shown(_report()))  # noqa: RUF001
 
