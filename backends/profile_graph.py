@@ -13,7 +13,7 @@ import numpy as np
 
 from .base import Array
 
-__all__ = ["HeavyNode", "ProfiledGraph", "content_of", "read_profiled_graph"]
+__all__ = ["HeavyNode", "ProfiledGraph", "as_in_file", "content_of", "read_profiled_graph"]
 
 _HEAVY = {
     "Conv": 1,
@@ -59,8 +59,13 @@ class ProfiledGraph:
             value: name for name, node in self.nodes.items() for value in node.output if value
         }
         """Name of the node that makes a value."""
+        self.outputs = tuple(str(value.name) for value in graph.output)
         stored = {tensor.name: tensor for tensor in graph.initializer}
         self.heavy: dict[str, HeavyNode] = {heavy.name: heavy for heavy in _heavy_nodes(self, stored)}
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """Nodes whose results a node takes, in order."""
+        return tuple(self.maker[value] for value in self.nodes[name].input if value in self.maker)
 
     def op_type(self, name: str) -> str:
         """The operator of a node."""
@@ -82,6 +87,12 @@ def read_profiled_graph(model: Path) -> ProfiledGraph:
     import onnx
 
     return ProfiledGraph(onnx.load(model))
+
+
+def as_in_file(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """*shape* of a weight, or *wanted*, as the file has it, if they are one but for rows and columns or axes of one."""
+    same = shape[::-1] == wanted if len(shape) == 2 else [n for n in shape if n != 1] == [n for n in wanted if n != 1]
+    return wanted if same else shape
 
 
 def content_of(array: Array) -> str:
