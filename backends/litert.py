@@ -21,9 +21,10 @@ from .litert_convert import MODEL, convert
 from .litert_plan import Plan, read_plan
 from .options import check_device, read_options
 from .precision import precision_name
+from .profile import ProfiledSession
 from .signature import load_signature, read_signature, save_signature
 
-__all__ = ["LiteRtBackend", "LiteRtSession"]
+__all__ = ["LiteRtBackend", "LiteRtSession", "read_nodes"]
 
 _RUNTIME = ("ai-edge-litert", "numpy")
 _CONVERTER = ("litert-torch", "litert-converter", "torch", "onnx")
@@ -31,6 +32,7 @@ _QUANTIZER = ("ai-edge-quantizer",)
 _CODE = ("torch_import", "litert_convert.py", "litert_quantize.py")
 
 _FACTS = "facts.json"
+_NODES = "nodes.json"
 
 _REPRODUCER = """\
 import tempfile
@@ -136,15 +138,29 @@ class LiteRtBackend:
         _check(request)
         signature = read_signature(request.model)
         save_signature(request.out, signature)
-        notes = convert(request, signature)
+        nodes, notes = convert(request, signature)
         facts = {"quantizer": notes[0]} if request.quantization else {}
         (request.out / _FACTS).write_text(json.dumps(facts) + "\n")
+        (request.out / _NODES).write_text(json.dumps(nodes) + "\n")
         return notes
 
     def load(self, request: LoadRequest) -> LiteRtSession:
         """Load the .tflite file; torch is not imported."""
         _check(request)
         return LiteRtSession(request)
+
+    def profiling_options(self, _request: CompileRequest) -> Mapping[str, str]:
+        """None: what is timed is what is profiled."""
+        return {}
+
+    def load_profiled(self, request: LoadRequest, model: Path) -> ProfiledSession:
+        """Load the .tflite file by LiteRT's C interface, which alone has a profiler, once a trial has gone well."""
+        from .litert_check import check_native
+        from .litert_profile import LiteRtProfile
+
+        _check(request)
+        check_native(request)
+        return LiteRtProfile(request, model)
 
     def reproducer(self, request: CompileRequest) -> str:
         """The importer, the converter, LiteRT's quantizer and the interpreter, without the rest of bakeoff."""
@@ -169,7 +185,7 @@ class LiteRtSession:
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._threads = request.threads
-        self._facts: dict[str, str] = _facts(request.artifact / _FACTS)
+        self._facts = _read(request.artifact / _FACTS)
         try:
             path = os.fspath(request.artifact / MODEL)
             self._interpreter: Any = Interpreter(model_path=path, num_threads=request.threads)
@@ -218,7 +234,12 @@ def _check(request: CompileRequest | LoadRequest) -> None:
     check_device("litert", request.device, ["cpu"])
 
 
-def _facts(path: Path) -> dict[str, str]:
+def read_nodes(artifact: Path) -> dict[str, str]:
+    """Names of ONNX nodes by the name of the module that each was converted from."""
+    return _read(artifact / _NODES)
+
+
+def _read(path: Path) -> dict[str, str]:
     try:
         content: dict[str, str] = json.loads(path.read_text())
     except (OSError, ValueError) as error:

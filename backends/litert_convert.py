@@ -23,11 +23,12 @@ MODEL = "model.tflite"
 _QUIET = {"LITERT_TORCH_SHOW_PROGRESS": "n", "TF_CPP_MIN_LOG_LEVEL": "3", "ABSL_MIN_LOG_LEVEL": "3"}
 
 
-def convert(request: CompileRequest, signature: Signature) -> tuple[str, ...]:
+def convert(request: CompileRequest, signature: Signature) -> tuple[dict[str, str], tuple[str, ...]]:
     """Write the .tflite file into `request.out`; a quantized model is quantized by LiteRT's own tool.
 
-    Returns notes. Raises `UnsupportedError` for an operator that the importer lacks, and for a graph that is quantized
-    or in half precision and that the converter refuses, `StageError` for any other failure of the converter.
+    Returns the ONNX node of each module, after which the converter calls its operators, and notes. Raises
+    `UnsupportedError` for an operator that the importer lacks, and for a graph that is quantized or in half precision
+    and that the converter refuses, `StageError` for any other failure of the converter.
     """
     import torch
 
@@ -49,7 +50,8 @@ def convert(request: CompileRequest, signature: Signature) -> tuple[str, ...]:
                 reason = f"litert-torch cannot convert this {special} graph: {reason}"
                 raise UnsupportedError(reason, blame="converter", stage="compile") from error
             raise StageError(f"litert-torch failed: {reason}", blame="converter", stage="compile") from error
-        return _quantize(path, quantization, imported) if quantization else ()
+        notes = _quantize(path, quantization, imported) if quantization else ()
+    return dict(imported.onnx_names), notes
 
 
 def _gist(error: Exception) -> str:

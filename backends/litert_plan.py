@@ -9,12 +9,15 @@ from typing import Any
 
 from .precision import short_precision
 
-__all__ = ["Plan", "read_plan"]
+__all__ = ["HEAVY_OPERATORS", "Plan", "executed_precision", "read_partitions", "read_plan"]
 
 _WEIGHT = 1
 """Position of the weight among the operands of a heavy operator."""
 
-_HEAVY = frozenset(("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"))
+HEAVY_OPERATORS = frozenset(
+    ("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
+)
+"""Operators that hold the arithmetic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,28 +38,34 @@ class Plan:
 
 
 def read_plan(interpreter: Any) -> Plan:
-    """Read the plan of an interpreter whose tensors are allocated.
+    """Read the plan of an interpreter whose tensors are allocated."""
+    partitions = read_partitions(interpreter)
+    ordinary = [op for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE"]
+    given = {int(detail["index"]) for detail in interpreter.get_input_details()}
+    producer = {int(output): i for i, op in enumerate(ordinary) for output in op["outputs"]}
+    replaced = set[int]().union(*partitions)
+    unpacking = {i for i, op in enumerate(ordinary) if op["op_name"] == "DEQUANTIZE" and _constant(op, given, producer)}
+    return Plan(
+        delegates=len(partitions),
+        taken=Counter(op["op_name"] for i, op in enumerate(ordinary) if i in replaced),
+        left=Counter(op["op_name"] for i, op in enumerate(ordinary) if i not in replaced),
+        precisions=Counter(executed_precision(op) for op in ordinary if op["op_name"] in HEAVY_OPERATORS),
+        stored=len(unpacking),
+        unpacked=unpacking <= replaced,
+    )
+
+
+def read_partitions(interpreter: Any) -> list[set[int]]:
+    """For each delegate the places, in the file, of the operators that it replaced; in order of their first ones.
 
     The interpreter lists replaced operators as before, and each delegate as one more operator behind them with the
     tensors it reads (constants among them) and writes. What lies between these is what the delegate replaced.
     """
     operators = interpreter._get_ops_details()
-    delegates = [op for op in operators if op["op_name"] == "DELEGATE"]
     ordinary = [op for op in operators if op["op_name"] != "DELEGATE"]
-    given = {int(detail["index"]) for detail in interpreter.get_input_details()}
     producer = {int(output): i for i, op in enumerate(ordinary) for output in op["outputs"]}
-    replaced: set[int] = set()
-    for delegate in delegates:
-        replaced |= _between(delegate, ordinary, producer)
-    unpacking = {i for i, op in enumerate(ordinary) if op["op_name"] == "DEQUANTIZE" and _constant(op, given, producer)}
-    return Plan(
-        delegates=len(delegates),
-        taken=Counter(op["op_name"] for i, op in enumerate(ordinary) if i in replaced),
-        left=Counter(op["op_name"] for i, op in enumerate(ordinary) if i not in replaced),
-        precisions=Counter(_precision(op) for op in ordinary if op["op_name"] in _HEAVY),
-        stored=len(unpacking),
-        unpacked=unpacking <= replaced,
-    )
+    delegates = [op for op in operators if op["op_name"] == "DELEGATE"]
+    return sorted((_between(delegate, ordinary, producer) for delegate in delegates), key=min)
 
 
 def _constant(operator: Any, given: set[int], producer: Mapping[int, int]) -> bool:
@@ -77,7 +86,8 @@ def _between(delegate: Any, ordinary: list[Any], producer: Mapping[int, int]) ->
     return found
 
 
-def _precision(operator: Any) -> str:
+def executed_precision(operator: Any) -> str:
+    """The type that a heavy operator multiplies in: "fp32", "int8", ..."""
     weight, result = (_dtype(kind) for kind in (operator["operand_types"][_WEIGHT], operator["result_types"][0]))
     return short_precision(weight if weight == "int8" else result)
 

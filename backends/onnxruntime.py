@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from ..models.errors import StageError
+from ..models.errors import StageError, UnsupportedError
 from .base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
 from .host import code_digest, isa, package_versions
 from .onnxruntime_graph import (
@@ -22,6 +23,7 @@ from .onnxruntime_graph import (
 )
 from .options import check_device, read_options
 from .precision import precision_name, stored_details
+from .profile import ProfiledSession
 from .signature import load_signature, read_signature, save_signature
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
@@ -117,6 +119,20 @@ class OnnxRuntimeBackend:
         except (OSError, ValueError) as error:
             raise StageError(f"the artifact cannot be read: {error}", blame="harness", stage="load") from error
 
+    def profiling_options(self, _request: CompileRequest) -> Mapping[str, str]:
+        """None: what is timed is what is profiled."""
+        return {}
+
+    def load_profiled(self, request: LoadRequest, model: Path) -> ProfiledSession:
+        """Make a session of the artifact that keeps a log of its nodes; on the CPU only."""
+        from .onnxruntime_profile import OnnxRuntimeProfile
+
+        options = _check(request)
+        if request.device != "cpu":
+            reason = f"ONNX Runtime's log tells of launches, not of kernels, on {request.device!r}"
+            raise UnsupportedError(reason, blame="runtime", stage="profile")
+        return OnnxRuntimeProfile(request, model, spinning=options["intra_op_spinning"])
+
     def reproducer(self, request: CompileRequest) -> str:
         """One session from the ONNX file, with all optimizations."""
         options = _check(request)
@@ -130,9 +146,12 @@ class OnnxRuntimeBackend:
 
 
 class OnnxRuntimeSession:
-    """An `onnxruntime.InferenceSession`. Outputs are new arrays that stay valid."""
+    """An `onnxruntime.InferenceSession`. Outputs are new arrays that stay valid.
 
-    def __init__(self, request: LoadRequest, *, spinning: str) -> None:
+    Where *log* is given, the runtime's profiler writes a file whose name begins so.
+    """
+
+    def __init__(self, request: LoadRequest, *, spinning: str, log: Path | None = None) -> None:
         signature = load_signature(request.artifact)
         self.inputs = signature.inputs
         self.outputs = signature.outputs
@@ -140,7 +159,7 @@ class OnnxRuntimeSession:
         self._output_names = [spec.name for spec in self.outputs]
         self._device = request.device
         self._facts = read_facts(request.artifact)
-        self._session: Any = _session(request, spinning)
+        self._session: Any = _session(request, spinning, log)
 
     def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
         """Run once."""
@@ -197,7 +216,7 @@ def _chain(device: str) -> list[Any]:
     return [(provider, {"use_tf32": "0"}) if device == "cuda" else provider, "CPUExecutionProvider"]
 
 
-def _session(request: LoadRequest, spinning: str) -> Any:
+def _session(request: LoadRequest, spinning: str, log: Path | None) -> Any:
     onnxruntime = onnxruntime_module()
 
     levels = onnxruntime.GraphOptimizationLevel
@@ -205,6 +224,9 @@ def _session(request: LoadRequest, spinning: str) -> Any:
     settings.graph_optimization_level = levels.ORT_DISABLE_ALL if request.device == "cpu" else levels.ORT_ENABLE_ALL
     settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if log is not None:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(log)
     session = open_session(str(request.artifact / MODEL), settings, _chain(request.device), "load")
     asked = _providers()[request.device]
     if asked not in session.get_providers():

@@ -6,6 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -16,9 +17,10 @@ from .host import isa, package_versions
 from .openvino_layers import executed_type, heavy_layers
 from .options import SHARE, check_device, read_options
 from .precision import precision_name
+from .profile import ProfiledSession
 from .signature import Signature, load_signature, read_signature, save_signature
 
-__all__ = ["OpenVinoBackend", "OpenVinoSession"]
+__all__ = ["OpenVinoBackend", "OpenVinoSession", "import_blob"]
 
 _BLOB = "model.blob"
 
@@ -110,14 +112,21 @@ class OpenVinoBackend:
 
     def load(self, request: LoadRequest) -> OpenVinoSession:
         """Import the blob."""
-        options = _check(request)
-        signature = load_signature(request.artifact)
-        try:
-            blob = (request.artifact / _BLOB).read_bytes()
-            compiled = _openvino().Core().import_model(blob, request.device.upper(), _config(request, options))
-        except Exception as error:
-            raise _failed(error, "runtime", "load") from error
-        return OpenVinoSession(compiled, signature)
+        compiled = import_blob(request)
+        return OpenVinoSession(compiled, load_signature(request.artifact))
+
+    def profiling_options(self, _request: CompileRequest) -> Mapping[str, str]:
+        """None: what is timed is what is profiled."""
+        return {}
+
+    def load_profiled(self, request: LoadRequest, model: Path) -> ProfiledSession:
+        """Import the blob with counters; on the CPU only."""
+        from .openvino_profile import OpenVinoProfile
+
+        if request.device != "cpu":
+            reason = f"OpenVINO's counters are read on the CPU only, not on {request.device!r}"
+            raise UnsupportedError(reason, blame="runtime", stage="profile")
+        return OpenVinoProfile(request, model)
 
     def reproducer(self, request: CompileRequest) -> str:
         """The model compiled in the process, without the blob."""
@@ -183,6 +192,16 @@ class OpenVinoSession:
         """Drop the requests and the compiled model."""
         self._idle.clear()
         self._request = self._compiled = None
+
+
+def import_blob(request: LoadRequest, properties: Mapping[str, Any] | None = None) -> Any:
+    """The compiled model of an artifact, with *properties* besides those that it was compiled with."""
+    config = {**_config(request, _check(request)), **(properties or {})}
+    try:
+        blob = (request.artifact / _BLOB).read_bytes()
+        return _openvino().Core().import_model(blob, request.device.upper(), config)
+    except Exception as error:
+        raise _failed(error, "runtime", "load") from error
 
 
 def _openvino() -> Any:

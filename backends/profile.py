@@ -7,15 +7,20 @@ the alignment, which keeps both apart.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol, get_args, runtime_checkable
 
-__all__ = ["Claim", "Evidence", "Profile", "Row"]
+from ..models.spec import TensorSpec
+from .base import Array, CompileRequest, Executed, LoadRequest
+
+__all__ = ["Claim", "Evidence", "Profile", "Profiled", "ProfiledSession", "Row", "settle_claims", "unique_names"]
 
 Evidence = Literal["name", "value", "weights", "rule", "order"]
-"""Why a row is held to run an ONNX node, the strongest first: the runtime names the node (or gives it the same value
-number); its constant has the content of the node's weights; a naming rule of the runtime; equal place in an equal
-order."""
+"""Why a row is held to run an ONNX node, the strongest first: the runtime names the node; it makes the very value that
+the node makes, by its name or by a number that two equal computations share; its constant has the content of the node's
+weights; a naming rule of the runtime; equal place in an equal order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +63,78 @@ class Profile:
     inference_ms: tuple[float, ...]
     """Wall-clock time of each profiled inference by our own clock, with the profiler on."""
     notes: tuple[str, ...] = ()
+
+
+class ProfiledSession(Protocol):
+    """A session whose runtime keeps account of each kernel; else a `Session` like that of `Backend.load`."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
+        """As `Session.infer`."""
+        ...
+
+    def executed(self) -> Executed:
+        """As `Session.executed`."""
+        ...
+
+    def close(self) -> None:
+        """As `Session.close`."""
+        ...
+
+    def collect(self) -> None:
+        """Keep what the runtime told of the last inference.
+
+        The harness calls it outside its clock, right after each inference that counts; what it is not called after
+        (warm-up) is forgotten.
+        """
+        ...
+
+    def rows(self) -> tuple[Row, ...]:
+        """The rows, in order of execution, with one time for each `collect`; called once, before `close`."""
+        ...
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """A backend whose runtime has a profiler."""
+
+    def profiling_options(self, request: CompileRequest) -> Mapping[str, str]:
+        """Options to compile with besides those of *request*, where a profile wants an artifact of its own; else none.
+
+        They go through `cache_key`, as all options do, and come back in the request of `load_profiled`.
+        """
+        ...
+
+    def load_profiled(self, request: LoadRequest, model: Path) -> ProfiledSession:
+        """As `Backend.load`, with the profiler on. *model* is the ONNX file that was compiled.
+
+        Raises what `load` raises, and `UnsupportedError` with the reason where this device or version cannot.
+        """
+        ...
+
+
+def settle_claims(found: Iterable[tuple[str, Evidence]]) -> tuple[Claim, ...]:
+    """Claims on each node of *found* once, in its order, by the strongest evidence there is."""
+    strength = get_args(Evidence)
+    best: dict[str, Evidence] = {}
+    for node, evidence in found:
+        if node not in best or strength.index(evidence) < strength.index(best[node]):
+            best[node] = evidence
+    return tuple(Claim(node=node, evidence=evidence) for node, evidence in best.items())
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """*names* with a number behind each that came before."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        unique = name
+        count = 1
+        while unique in taken:
+            count += 1
+            unique = f"{name} ({count})"
+        taken.add(unique)
+        found.append(unique)
+    return found

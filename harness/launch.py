@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 from .. import __version__
 from ..backends import registry
 from ..backends.base import Probe
@@ -24,7 +22,7 @@ from .cgroup import own_cgroup
 from .cores import all_cores, usable_cores
 from .folders import data_folder
 from .hostlock import hold_host
-from .machine import count, judge_state, snapshot
+from .machine import count, judge_state, snapshot, worker_memory
 from .peaks import target_peaks
 from .phases import PhaseClock
 from .plan import CellSpec, expand
@@ -37,9 +35,6 @@ from .suite import Suite
 from .target import describe_target
 
 __all__ = ["Launch", "launch"]
-
-MEMORY_SHARE = 0.9
-"""Share of the available memory that one worker may take, unless the suite says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +184,6 @@ class _Sitting:
 
     def _runner(self, run: Run, facts: dict[str, BackendFacts]) -> Runner:
         order = self._order
-        limit_gib = order.suite.measure.memory_limit_gib
-        available = int(psutil.virtual_memory().available * MEMORY_SHARE)
-        headroom = own_cgroup().memory_headroom()
-        free = available if headroom is None else min(available, headroom)
         return Runner(
             run_id=run.id,
             suite=order.suite,
@@ -203,7 +194,7 @@ class _Sitting:
             scratch=self._scratch,
             reproducers=order.reproducers,
             cores=self._cores,
-            memory_limit_bytes=int(limit_gib * 2**30) if limit_gib else free,
+            memory_limit_bytes=worker_memory(order.suite.measure.memory_limit_gib),
             standing=judge_state(self._state, len(self._cores)),
             listener=order.listener,
             clock=self._clock,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -80,6 +80,47 @@ class LiveCell:
     settled: bool = False
     """What the last look found."""
 
+    @classmethod
+    def begin(
+        cls, prepared: Prepared, worker: Worker, *, measure: Measure, time_limit_s: float, twin: bool = False
+    ) -> Self:
+        """Load the artifact in the fresh *worker*, time the first inference, check the outputs, warm up, stop it.
+
+        Raises CellError if any of it fails.
+        """
+        worker.greet()
+        cell = prepared.cell
+        limit = measure.call_limit_s
+        asked = {
+            "backend": cell.backend,
+            "artifact": str(prepared.artifact),
+            "device": cell.device,
+            "threads": cell.threads,
+            "options": dict(cell.options),
+        }
+        loaded = worker.ask({**cls.loading(prepared), **asked}, limit_s=limit)
+        live = cls(
+            prepared=prepared,
+            worker=worker,
+            measure=measure,
+            time_limit_s=time_limit_s,
+            load_s=loaded["load_s"],
+            first=_first(worker, prepared, limit),
+            twin=twin,
+        )
+        live.warm_up()
+        worker.stop()
+        return live
+
+    @classmethod
+    def loading(cls, _prepared: Prepared) -> Message:
+        """The operation that loads."""
+        return {"op": "load"}
+
+    def measuring(self) -> Message:
+        """The operation that takes a block, besides how many calls."""
+        return {"op": "block", "keep": KEPT_PER_BLOCK}
+
     @property
     def cell(self) -> CellSpec:
         """What was asked."""
@@ -104,15 +145,15 @@ class LiveCell:
         """Let the worker run, time one block, and stop it again."""
         self.worker.go()
         answer = self.worker.ask(
-            {"op": "block", "settle": self.settle, "calls": self.calls, "keep": KEPT_PER_BLOCK},
+            {**self.measuring(), "settle": self.settle, "calls": self.calls},
             limit_s=self.measure.call_limit_s + BLOCK_PATIENCE * (self.measure.block_ms + self.measure.settle_ms) / 1e3,
         )
         self.worker.stop()
         self.blocks_ns.append(answer["times_ns"])
         self.spent_s += answer["wall_s"]
         self.cpu_s += answer["cpu_s"]
-        self.sampled += answer["sampled"]
-        self.sampled_rel_error = max(self.sampled_rel_error, answer["sampled_rel_error"])
+        self.sampled += answer.get("sampled", 0)
+        self.sampled_rel_error = max(self.sampled_rel_error, answer.get("sampled_rel_error", 0.0))
         return answer
 
     def summary(self) -> Summary:
@@ -190,33 +231,7 @@ def load_cell(
     """
     worker = Worker(settings, stderr)
     started(worker)
-    worker.greet()
-    cell = prepared.cell
-    limit = measure.call_limit_s
-    loaded = worker.ask(
-        {
-            "op": "load",
-            "backend": cell.backend,
-            "artifact": str(prepared.artifact),
-            "device": cell.device,
-            "threads": cell.threads,
-            "options": dict(cell.options),
-        },
-        limit_s=limit,
-    )
-    first = _first(worker, prepared, limit)
-    live = LiveCell(
-        prepared=prepared,
-        worker=worker,
-        measure=measure,
-        time_limit_s=time_limit_s,
-        load_s=loaded["load_s"],
-        first=first,
-        twin=twin,
-    )
-    live.warm_up()
-    worker.stop()
-    return live
+    return LiveCell.begin(prepared, worker, measure=measure, time_limit_s=time_limit_s, twin=twin)
 
 
 def _first(worker: Worker, prepared: Prepared, limit_s: float) -> Message:

@@ -18,7 +18,7 @@ from ..reports.results import MachineState
 from .cgroup import own_cgroup
 from .cores import parse_cores
 
-__all__ = ["Counters", "count", "judge", "judge_state", "snapshot", "subtract"]
+__all__ = ["Counters", "count", "judge", "judge_state", "snapshot", "subtract", "worker_memory"]
 
 OTHERS_SHARE = 0.10
 """Other processes may use this share of one core."""
@@ -37,6 +37,10 @@ SCALING_DRIVERS = ("intel_pstate", "amd-pstate-epp")
 _ONLINE = Path("/sys/devices/system/cpu/online")
 _CPUFREQ = "/sys/devices/system/cpu/cpu{core}/cpufreq/"
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal", "acpitz")
+
+
+MEMORY_SHARE = 0.9
+"""Share of the available memory that one worker may take, unless the suite says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,3 +211,12 @@ def _temperature_c() -> float | None:
     sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
     readings = [sensor.current for name in _CPU_SENSORS for sensor in sensors.get(name, ())]
     return max(readings, default=None)
+
+
+def worker_memory(limit_gib: float | None) -> int:
+    """Bytes of memory that one worker may take: *limit_gib* if it is given, else most of what is available now."""
+    if limit_gib:
+        return int(limit_gib * 2**30)
+    available = int(psutil.virtual_memory().available * MEMORY_SHARE)
+    headroom = own_cgroup().memory_headroom()
+    return available if headroom is None else min(available, headroom)

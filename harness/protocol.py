@@ -23,7 +23,7 @@ from ..models.errors import (
 
 __all__ = ["BLAME_BY_STAGE", "PROTOCOL_VERSION", "Message", "decode_error", "encode_error", "receive", "send"]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 Message = dict[str, Any]
 
@@ -33,6 +33,9 @@ _FIGURES = ("max_abs_error", "max_rel_error", "rms_rel_error", "tolerance")
 BLAME_BY_STAGE: dict[str, Blame] = {
     "compile": "compiler",
     "load": "runtime",
+    "load_profiled": "runtime",
+    "profile": "runtime",
+    "rows": "runtime",
     "first": "runtime",
     "check": "runtime",
     "warm": "runtime",

@@ -7,35 +7,36 @@ of another run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..models.errors import CellError, MismatchError
-from ..models.export import export
-from ..models.variant_build import VariantRequest
 from ..reports.results import Cell, Control
 from .advisers import Advisers, BackendFacts, interpreter_of
 from .artifacts import Artifact, CompileRoom, compile_cells
 from .blame import blame_mismatch
 from .cores import choose_cores
 from .group import Group, GroupPlan, Seat
-from .live import Prepared
 from .phases import PhaseClock
 from .plan import CellSpec, group_cells
-from .pool import run_jobs
+from .preparing import (
+    SubjectKey,
+    prepare_subjects,
+    prepared_cell,
+    subject_key,
+    time_limit_s,
+    worker_settings,
+)
 from .process import Worker, WorkerSettings
 from .progress import Listener
 from .record import failed_cell
 from .reproduce import quantization_beside, write_reproducer
 from .store import Store
-from .subjects import Subject, prepare_subject, resolve_models, variant_request
+from .subjects import Subject
 from .suite import Suite
 from .watch import Watch
 
 __all__ = ["Runner"]
-
-SubjectKey = tuple[str, str, int]
 
 
 @dataclass(kw_only=True)
@@ -65,16 +66,15 @@ class Runner:
 
     def prepare(self, cells: Sequence[CellSpec], advisers: Advisers) -> None:
         """Export every model and compile every artifact that *cells* need. Raises UserError for an unusable model."""
-        wanted = list(dict.fromkeys((cell.model, cell.variant, cell.batch) for cell in cells))
         with self.clock.phase("export"):
-            self._export(wanted)
-            prepared = run_jobs(
-                wanted,
-                lambda key, _cores: self._subject(key),
+            self.subjects = prepare_subjects(
+                cells,
+                self.suite,
+                cache=self.cache,
+                scratch=self.scratch,
                 cores=self.cores,
-                done=lambda key: self.listener.step(f"prepared {key[0]}@{key[1]}"),
+                listener=self.listener,
             )
-        self.subjects = dict(zip(wanted, prepared, strict=True))
         ready = {cell: found for cell in cells if isinstance(found := self._subject_of(cell), Subject)}
         room = CompileRoom(
             cache=self.cache,
@@ -85,21 +85,6 @@ class Runner:
         )
         with self.clock.phase("compile"):
             self.artifacts = compile_cells(ready, advisers, self.suite, room)
-
-    def _export(self, wanted: Sequence[SubjectKey]) -> None:
-        """Export each model first, once: its variants, which are prepared side by side, all begin with it."""
-        models = list(dict.fromkeys((name, batch) for name, _, batch in wanted))
-        self.listener.tick(f"export {len(models)} models")
-        run_jobs(
-            models,
-            lambda key, _cores: self._try_export(self._request(key[0], "fp32", key[1])),
-            cores=self.cores,
-            done=lambda key: self.listener.tick(f"exported {key[0]}"),
-        )
-
-    def _try_export(self, request: VariantRequest) -> None:
-        with suppress(CellError):  # comes up again, and is recorded, when the variant is prepared
-            export(request.model, self.cache)
 
     def measure(self, cells: Sequence[CellSpec]) -> None:
         """Measure the cells group by group; those that cannot be loaded become failed cells at once."""
@@ -143,31 +128,10 @@ class Runner:
         if isinstance(artifact, CellError):
             self._give_up(cell, artifact)
             return None
-        settings = self.suite.backends.get(cell.backend)
-        limit = settings.time_limit_s if settings else None
         return Seat(
-            prepared=Prepared(
-                cell=cell,
-                artifact=artifact.folder,
-                artifact_id=artifact.id,
-                artifact_bytes=artifact.size_bytes,
-                compile_s=artifact.compile_s,
-                compile_cached=artifact.cached,
-                inputs=subject.io,
-                input_count=subject.input_count,
-                reference=subject.reference,
-                tolerance=subject.tolerance,
-                evaluation=subject.evaluation,
-                notes=artifact.notes,
-            ),
-            settings=WorkerSettings(
-                cores=choose_cores(cell.threads, self.cores),
-                threads=cell.threads,
-                python=interpreter_of(cell.backend, self.suite.backends),
-                memory_limit_bytes=self.memory_limit_bytes,
-                seed=self.suite.measure.seed,
-            ),
-            time_limit_s=limit if limit is not None else self.suite.measure.time_limit_s,
+            prepared=prepared_cell(cell, artifact, subject),
+            settings=worker_settings(cell, self.suite, cores=self.cores, memory_limit_bytes=self.memory_limit_bytes),
+            time_limit_s=time_limit_s(cell, self.suite),
             baseline=self.facts[cell.backend].baseline,
         )
 
@@ -240,19 +204,8 @@ class Runner:
             self.listener.say(f"no script reproduces {cell.key}: {problem}")
             return None
 
-    def _subject(self, key: SubjectKey) -> Subject | CellError:
-        name, variant, batch = key
-        try:
-            request = self._request(name, variant, batch)
-            return prepare_subject(name, request, self.suite, self.cache, self.scratch)
-        except CellError as error:
-            return error
-
-    def _request(self, name: str, variant: str, batch: int) -> VariantRequest:
-        return variant_request(resolve_models(self.suite)[name], self.suite, name, variant, batch)
-
     def _subject_of(self, cell: CellSpec) -> Subject | CellError:
-        return self.subjects[(cell.model, cell.variant, cell.batch)]
+        return self.subjects[subject_key(cell)]
 
 
 def _anchor_of(seats: Sequence[Seat]) -> Seat | None:

@@ -25,10 +25,12 @@ import numpy as np
 from .. import __version__
 from ..backends import registry
 from ..backends.base import Array, CompileRequest, LoadRequest, Quantization, Session, SmokeTested
+from ..backends.profile import ProfiledSession
 from ..models.compare import Comparison, compare, tolerance_for
 from ..models.errors import MismatchError, StageError
 from ..models.feeds import feeds_of, split_images
 from ..models.reference import save_arrays
+from .profiling.take import encode_rows, open_profiled, profile_block
 from .protocol import PROTOCOL_VERSION, Message, encode_error, receive, send
 from .timing import Rotation, run_block, warm_up
 from .usage import Usage, own_usage, working_threads
@@ -44,6 +46,8 @@ class _Worker:
 
     def __init__(self, seed: int) -> None:
         self.session: Session | None = None
+        self.profiled: ProfiledSession | None = None
+        """The same session, where it was loaded to be profiled."""
         self.rotation = Rotation([])
         self.references: list[list[Array]] = []
         self.tolerance = 0.0
@@ -99,14 +103,16 @@ class _Worker:
 
     def do_load(self, request: Message) -> Message:
         backend = registry.get(request["backend"])
-        load = LoadRequest(
-            artifact=Path(request["artifact"]),
-            device=request["device"],
-            threads=request["threads"],
-            options=request["options"],
-        )
+        load = _load_request(request)
         start = time.perf_counter()
         self.session = backend.load(load)
+        return {"load_s": time.perf_counter() - start}
+
+    def do_load_profiled(self, request: Message) -> Message:
+        """Load with the runtime's profiler on: such a session is never timed for anything else."""
+        start = time.perf_counter()
+        self.profiled = open_profiled(request["backend"], _load_request(request), Path(request["model"]))
+        self.session = self.profiled
         return {"load_s": time.perf_counter() - start}
 
     def do_inputs(self, request: Message) -> Message:
@@ -174,6 +180,20 @@ class _Worker:
             "sampled_rel_error": worst.max_rel_error,
         }
 
+    def do_profile(self, request: Message) -> Message:
+        """Profile a block of calls after *settle* calls that do not count."""
+        cpu, start = time.process_time(), time.perf_counter()
+        times_ns = profile_block(self._profiling(), self.rotation, settle=request["settle"], calls=request["calls"])
+        return {
+            "times_ns": times_ns,
+            "wall_s": time.perf_counter() - start,
+            "cpu_s": time.process_time() - cpu,
+        }
+
+    def do_rows(self, _request: Message) -> Message:
+        """What the runtime told of all profiled calls."""
+        return {"rows": encode_rows(self._profiling().rows())}
+
     def do_report(self, _request: Message) -> Message:
         session = self._ready()
         usage = own_usage()
@@ -211,6 +231,11 @@ class _Worker:
             raise StageError("no artifact was loaded", blame="harness", stage="load")
         return self.session
 
+    def _profiling(self) -> ProfiledSession:
+        if self.profiled is None:
+            raise StageError("no artifact was loaded to be profiled", blame="harness", stage="profile")
+        return self.profiled
+
     def _compare(self, kept: list[tuple[int, list[Array]]]) -> Comparison:
         worst = Comparison(max_abs_error=0.0, max_rel_error=0.0)
         for index, outputs in kept:
@@ -241,6 +266,15 @@ def _compile_request(request: Message) -> CompileRequest:
         threads=request["threads"],
         options=request["options"],
         quantization=_quantization(request.get("quantization")),
+    )
+
+
+def _load_request(request: Message) -> LoadRequest:
+    return LoadRequest(
+        artifact=Path(request["artifact"]),
+        device=request["device"],
+        threads=request["threads"],
+        options=request["options"],
     )
 
 

@@ -14,7 +14,7 @@ import click
 
 from ...models.errors import UserError
 
-__all__ = ["run"]
+__all__ = ["command_line", "run"]
 
 
 def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -72,7 +72,7 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
 
     wanted = override(load_suite(suite), chosen)
     _make_writable(out)
-    command = _command()
+    command = command_line()
     try:
         with rich_progress() as listener:
             result = launch(
@@ -97,8 +97,8 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
         sys.exit(1)
 
 
-def _command() -> str:
-    """The command line that reproduces this run; whether it was resumed does not matter."""
+def command_line() -> str:
+    """The command line that reproduces this one; whether it was resumed does not matter."""
     return shlex.join(["bakeoff", *(word for word in sys.argv[1:] if word != "--resume")])
 
 

@@ -10,10 +10,17 @@ __all__ = ["schema", "suite_schema"]
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["run", "suite"]))
+@click.argument("what", type=click.Choice(["profile", "run", "suite"]))
 def schema(what: str) -> None:
-    """Print the JSON Schema of a run or of a suite. A run is what `show --json` prints, a suite a TOML file."""
-    if what == "run":
+    """Print the JSON Schema of a run, a suite or a profile.
+
+    A run is what `show --json` prints, a suite a TOML file, a profile what `profile --json` prints.
+    """
+    if what == "profile":
+        from ...reports.profiles import profile_schema
+
+        click.echo(profile_schema(), nl=False)
+    elif what == "run":
         from ...reports.schema import run_schema
 
         click.echo(run_schema(), nl=False)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from bakeoff.backends.base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
+from bakeoff.backends.profile import ProfiledSession
 from bakeoff.backends.signature import load_signature, read_signature, save_signature
 from bakeoff.models.errors import StageError, UnsupportedError
 
@@ -73,6 +74,18 @@ class NumpyReferenceBackend:
         fault = _check(request)
         fault.strike("load")
         return NumpyReferenceSession(request.artifact, request.threads, fault)
+
+    def profiling_options(self, _request: CompileRequest) -> Mapping[str, str]:
+        """The same artifact serves."""
+        return {}
+
+    def load_profiled(self, request: LoadRequest, _model: Path) -> ProfiledSession:
+        """Make the evaluator, with a clock around each node."""
+        from .profiler import NumpyProfiledSession
+
+        fault = _check(request)
+        fault.strike("load")
+        return NumpyProfiledSession(request.artifact, request.threads, fault)
 
     def reproducer(self, request: CompileRequest) -> str:
         """The evaluator alone; faults are the adapter's and not in it."""

@@ -40,6 +40,7 @@ FAULTS = {
     "chatter": "writes to stdout and stderr, at the level of file descriptors too",
     "wrong": "returns outputs that are a little off (infer only)",
     "nan": "returns outputs full of NaN (infer only)",
+    "confused": "has a profile whose rows claim each other's nodes",
     "cached": "returns the outputs of its first call for ever (infer only)",
 }
 

@@ -1,0 +1,171 @@
+"""`bakeoff profile`, from the models that are asked for to the finished report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ... import __version__
+from ...backends import registry
+from ...backends.base import Probe
+from ...models.errors import StageError
+from ...models.nodes import read_nodes
+from ...reports.profiles import BackendProfile, GroupTimes, ProfileReport
+from ..advisers import Advisers
+from ..artifacts import CompileRoom
+from ..cgroup import own_cgroup
+from ..cores import all_cores, usable_cores
+from ..hostlock import hold_host
+from ..machine import judge_state, snapshot, worker_memory
+from ..plan import CellSpec, expand, group_cells
+from ..progress import Listener
+from ..subjects import Subject, resolve_models
+from ..suite import Suite
+from ..target import describe_target
+from ..watch import Watch
+from .graph import Graph
+from .mapping import LayerMap, map_profile
+from .pair import PairSeat, Taken
+from .preparing import Ready, prepare_pairs
+from .record import backend_profile, group_times, not_profiled
+from .rounds import Rounds
+from .variants import across_variants
+
+__all__ = ["ProfileOrder", "profile_suite"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileOrder:
+    """What to profile, and with what."""
+
+    suite: Suite
+    command: str
+    """The command line that reproduces it."""
+    cache: Path
+    listener: Listener
+
+
+def profile_suite(order: ProfileOrder) -> ProfileReport:
+    """Profile every cell of the suite on this machine. Raises UserError before anything is measured."""
+    resolve_models(order.suite)
+    for name in _asked(order.suite):
+        registry.get(name)
+    with hold_host(order.listener.say), tempfile.TemporaryDirectory(prefix="bakeoff-") as scratch:
+        return _Sitting(order=order, scratch=Path(scratch)).run()
+
+
+def _asked(suite: Suite) -> list[str]:
+    return [name for name in suite.matrix.backends if name != "all"]
+
+
+@dataclass(kw_only=True)
+class _Sitting:
+    """One sitting: prepare, profile, map."""
+
+    order: ProfileOrder
+    scratch: Path
+    cores: tuple[int, ...] = field(default_factory=usable_cores)
+    ready: Ready = field(default_factory=Ready)
+    taken: dict[CellSpec, Taken] = field(default_factory=dict)
+
+    def run(self) -> ProfileReport:
+        order, suite = self.order, self.order.suite
+        order.listener.tick("look at this machine and at the backends")
+        standing = judge_state(snapshot(self.cores), len(self.cores))
+        names = [name for name in registry.names() if "all" in suite.matrix.backends or name in _asked(suite)]
+        with Advisers(names, suite.backends, cores=self.cores, scratch=self.scratch) as advisers:
+            advisers.require(_asked(suite))
+            cells = self._cells(advisers)
+            facts = advisers.facts
+            self.ready = prepare_pairs(cells, advisers, suite, self._room())
+        for group in group_cells(self.ready.seats):
+            self._profile([self.ready.seats[cell] for cell in group], standing)
+        profiles, groups = self._map({name: known.version for name, known in facts.items()})
+        probes = {name: Probe(available=known.available, devices=known.devices) for name, known in facts.items()}
+        failed = self.ready.failed
+        return ProfileReport(
+            bakeoff_version=__version__,
+            target_id=describe_target(probes).id,
+            command=order.command,
+            profiles=tuple(profiles),
+            groups=tuple(groups),
+            layers=tuple(across_variants(groups)),
+            not_profiled=tuple(not_profiled(cell, failed[cell]) for cell in cells if cell in failed),
+        )
+
+    def _cells(self, advisers: Advisers) -> list[CellSpec]:
+        cells = expand(
+            self.order.suite,
+            installed=advisers.installed,
+            known=registry.names(),
+            all_cores=all_cores(self.cores, own_cgroup().limits().cpu_quota_cores),
+        )
+        advisers.check(cells)
+        return cells
+
+    def _room(self) -> CompileRoom:
+        return CompileRoom(
+            cache=self.order.cache,
+            scratch=self.scratch,
+            cores=self.cores,
+            memory_limit_bytes=worker_memory(self.order.suite.measure.memory_limit_gib),
+            listener=self.order.listener,
+        )
+
+    def _profile(self, seats: Sequence[PairSeat], standing: tuple[str, ...]) -> None:
+        """Profile the cells of one comparison, in as many parts as memory wants."""
+        while seats:
+            rounds = Rounds(
+                measure=self.order.suite.measure,
+                watch=Watch(cores=self.cores, standing=standing),
+                scratch=self.scratch,
+                tick=self.order.listener.tick,
+            )
+            left = rounds.run(seats)
+            for seat in seats:
+                cell = seat.plain.cell
+                if cell.key in rounds.taken:
+                    self.taken[cell] = rounds.taken[cell.key]
+                elif cell.key in rounds.failed:
+                    self.ready.failed[cell] = rounds.failed[cell.key]
+                else:
+                    continue
+                self.order.listener.step(f"done {cell.full_variant} {cell.backend} t{cell.threads}")
+            seats = left
+
+    def _map(self, versions: Mapping[str, str]) -> tuple[list[BackendProfile], list[GroupTimes]]:
+        profiles: list[BackendProfile] = []
+        groups: list[GroupTimes] = []
+        for subject, cells in self._by_graph():
+            self.order.listener.tick(f"map the rows of {cells[0].full_variant}")
+            try:
+                graph = Graph(read_nodes(subject.exported.path))
+            except StageError as error:
+                self.ready.failed.update(dict.fromkeys(cells, error))
+                continue
+            maps: dict[str, LayerMap] = {}
+            for cell in cells:
+                mapped = map_profile(graph, self.taken[cell].profile)
+                profiles.append(
+                    backend_profile(
+                        cell,
+                        self.taken[cell],
+                        mapped,
+                        graph,
+                        version=versions[cell.backend],
+                        onnx_sha256=subject.exported.sha256,
+                    )
+                )
+                maps[cell.backend] = mapped
+            groups += group_times(cells[0], maps, graph)
+        return profiles, groups
+
+    def _by_graph(self) -> Iterator[tuple[Subject, list[CellSpec]]]:
+        """Cells that ran the same graph in the same setting on different backends."""
+        found: dict[tuple[str, str], list[CellSpec]] = {}
+        for cell in self.taken:
+            found.setdefault((cell.full_variant, cell.group), []).append(cell)
+        for cells in found.values():
+            yield self.ready.subjects[cells[0]], cells

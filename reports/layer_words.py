@@ -1,0 +1,29 @@
+"""What a part of a graph is called: after the node that holds its arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .profiles import GroupTimes, RowNode, RowTime, VariantTimes
+
+__all__ = ["layer_label", "main_node", "main_place"]
+
+_HEAVY = ("Conv", "Gemm", "MatMul", "QLinear")
+"""How the names of operators begin that multiply with weights."""
+
+
+def main_place(ops: Sequence[str]) -> int:
+    """Place of the operator that *ops*, which run as one, are about: the first that multiplies, else the first."""
+    return next((place for place, op in enumerate(ops) if op.startswith(_HEAVY)), 0)
+
+
+def main_node(row: RowTime) -> RowNode | None:
+    """The node that *row* is about; None where none is known."""
+    return row.nodes[main_place([node.op for node in row.nodes])] if row.nodes else None
+
+
+def layer_label(layer: GroupTimes | VariantTimes) -> str:
+    """ "layer1.0.conv1 (Conv +2)": the module it was exported from, else its node's name; and how many nodes more."""
+    place = main_place(layer.ops)
+    others = len(layer.nodes) - 1
+    return f"{layer.scopes[place] or layer.nodes[place]} ({layer.ops[place]}{f' +{others}' if others else ''})"

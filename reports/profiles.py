@@ -1,0 +1,207 @@
+"""What a profiling pass leaves behind: the schema of `bakeoff profile --json`.
+
+Its JSON Schema ships in `reports/schema/profile.schema.json`. Times ending in `_ms` are milliseconds; a field that was
+not measured is null, never zero.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "PROFILE_SCHEMA_VERSION",
+    "SCHEMA_PATH",
+    "BackendProfile",
+    "GroupTimes",
+    "NotProfiled",
+    "ProfileReport",
+    "RowNode",
+    "RowTime",
+    "TimeShares",
+    "VariantTimes",
+    "profile_schema",
+]
+
+PROFILE_SCHEMA_VERSION = 1
+
+SCHEMA_PATH = Path(__file__).with_name("schema") / "profile.schema.json"
+"""The shipped file."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class RowNode(_Record):
+    """An ONNX node that a row runs."""
+
+    name: str
+    op: str
+    evidence: Literal["name", "value", "weights", "rule", "order", "grown"]
+    """Why it is held to be there, the strongest first: the runtime names it or gives its value's number; its weights
+    have the same content; a naming rule of the runtime; equal place in an equal order; "grown": no evidence, only the
+    graph around it."""
+    scope: str = ""
+    """The module that it was exported from, "layer1.0.conv1", where the file tells."""
+    shared: bool = False
+    """It counts as another row's, and this one computes a part of it, or computes it again."""
+
+
+class RowTime(_Record):
+    """One line of a runtime's profile."""
+
+    name: str
+    kind: str
+    """The operation, in the runtime's own word."""
+    standing: Literal["anchored", "grown", "runtime", "unmapped"]
+    """"anchored": evidence names a node; "grown": only the graph's structure does; "runtime": the runtime's own work
+    (copies into other layouts, ...); "unmapped": nobody knows."""
+    median_ms: float
+    typical_ms: float
+    """In the one inference that traces show."""
+    precision: str = ""
+    """What it executed in, where the runtime tells."""
+    nodes: tuple[RowNode, ...] = ()
+    """In topological order; not to be trusted where the mapping was refused."""
+
+
+class TimeShares(_Record):
+    """Parts of the rows' time, 0 to 1, by how well it is known whose it is."""
+
+    anchored: float
+    grown: float
+    runtime: float
+    unmapped: float
+
+
+class BackendProfile(_Record):
+    """One variant on one backend, row by row."""
+
+    model: str
+    variant: str
+    """"resnet50@fp32"."""
+    backend: str
+    threads: int
+    batch: int
+    device: str
+    version: str = ""
+    """Of the backend."""
+    onnx_sha256: str = ""
+    """Of the ONNX file whose nodes the rows are mapped to."""
+    precision: str = ""
+    """What the heavy operators executed in, as the runtime tells."""
+    marks: tuple[str, ...] = ()
+    """Words that must stand beside the figures, e.g. "untuned"."""
+    median_ms: float
+    """Of an inference without the profiler."""
+    ci_low_ms: float
+    ci_high_ms: float
+    profiled_ms: float
+    """Median of an inference with the profiler on."""
+    overhead: float
+    """What profiling costs: median over interleaved rounds of the time with the profiler over that without it."""
+    typical_ms: float
+    """Of the profiled inference that traces show: the one in the middle."""
+    inferences: int
+    """Profiled inferences, over which the rows' medians are."""
+    sum_ms: float
+    """Sum of the rows' medians."""
+    residual_ms: float
+    """*median_ms* less *sum_ms*: what no row accounts for, or, below zero, what rows tell too much."""
+    shares: TimeShares
+    refused: bool
+    """A check failed: which row runs which node is not known."""
+    checks: dict[str, bool]
+    """What had to hold of the mapping; a check of which this runtime tells nothing is left out."""
+    failures: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """In words, of each check that failed."""
+    exchangeable: tuple[tuple[str, str], ...] = ()
+    """Pairs of heavy nodes that no check would tell apart, had they been confused: for them there is the runtime's word
+    alone."""
+    rows: tuple[RowTime, ...]
+    """In order of execution."""
+    suspicious: tuple[str, ...] = ()
+    """What makes the figures doubtful: a busy machine, ..."""
+    notes: tuple[str, ...] = ()
+
+
+class GroupTimes(_Record):
+    """Nodes that at least one backend runs as one, and what they took in each: the level at which to compare."""
+
+    model: str
+    variant: str
+    threads: int
+    batch: int
+    device: str
+    nodes: tuple[str, ...]
+    """In topological order."""
+    ops: tuple[str, ...]
+    """Their operators."""
+    scopes: tuple[str, ...]
+    """The modules that they were exported from; "" where the file does not tell."""
+    ms: dict[str, float]
+    """By backend: sum of its rows' medians. A backend whose mapping was refused is left out."""
+    limit_ms: float | None = None
+    """What this machine could do at best; null where its peaks are not known."""
+
+
+class VariantTimes(_Record):
+    """The same nodes over all variants of a model: where a variant gains, and where it loses."""
+
+    model: str
+    threads: int
+    batch: int
+    device: str
+    nodes: tuple[str, ...]
+    """Those that keep their names; roundings are left out."""
+    ops: tuple[str, ...]
+    scopes: tuple[str, ...]
+    ms: dict[str, dict[str, float]]
+    """By variant ("net@int8"), by backend. A variant without time of its own for these nodes is left out."""
+
+
+class NotProfiled(_Record):
+    """A cell that has no profile, and why."""
+
+    model: str
+    variant: str
+    backend: str
+    threads: int
+    batch: int
+    device: str
+    status: Literal["failed", "unsupported", "mismatch"]
+    """"unsupported": it has no profiler, or said beforehand that it cannot."""
+    reason: str
+
+
+class ProfileReport(_Record):
+    """Everything that one profiling pass found."""
+
+    schema_version: int = PROFILE_SCHEMA_VERSION
+    bakeoff_version: str
+    target_id: str
+    command: str = ""
+    profiles: tuple[BackendProfile, ...]
+    groups: tuple[GroupTimes, ...]
+    """In topological order, model after model."""
+    layers: tuple[VariantTimes, ...] = ()
+    """Groups joined over variants, where a model has more than one."""
+    not_profiled: tuple[NotProfiled, ...] = ()
+
+
+def profile_schema() -> str:
+    """The JSON Schema of `ProfileReport` as the text of the shipped file."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$comment": f"bakeoff profile, schema_version {PROFILE_SCHEMA_VERSION}",
+    }
+    return json.dumps(head | ProfileReport.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_PATH.write_text(profile_schema(), encoding="utf-8")
+    print(SCHEMA_PATH)

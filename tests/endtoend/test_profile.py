@@ -1,0 +1,72 @@
+"""`bakeoff profile` as a user has it, on a backend whose profile is true, and on one whose is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+pytestmark = pytest.mark.slow
+
+LIMIT = ("--time-limit", "0.3")
+
+
+def test_a_profile_is_mapped_and_written(sandbox: Any, tiny_onnx: str) -> None:
+    """By the published schema, with a trace and collapsed stacks; to have no profiler is no failure."""
+    done = sandbox.run(
+        *("profile", "--model", tiny_onnx, "--backend", "numpy_reference,eager", *LIMIT, "--json"),
+        *("--trace", "trace.json", "--stacks", "stacks.txt"),
+    )
+    report = json.loads(done.stdout)
+    jsonschema.validate(report, json.loads(sandbox.run("schema", "profile").stdout))
+    (profile,) = report["profiles"]
+    assert "tiny.onnx@fp32" == profile["variant"]
+    assert not profile["refused"]
+    assert all(profile["checks"].values())
+    assert {"heavy_owned_once", "order", "data_flow"} <= set(profile["checks"])
+    assert 1.0 == pytest.approx(profile["shares"]["anchored"])
+    assert profile["inferences"] >= 20
+    assert profile["overhead"] > 0.5
+    assert profile["residual_ms"] == pytest.approx(profile["median_ms"] - profile["sum_ms"])
+    assert ["conv", "relu", "pool", "flatten", "head"] == [
+        node["name"] for row in profile["rows"] for node in row["nodes"]
+    ]
+    assert ["conv", "relu", "pool", "flatten", "head"] == [
+        name for group in report["groups"] for name in group["nodes"]
+    ]
+    (missing,) = report["not_profiled"]
+    assert ("eager", "unsupported") == (missing["backend"], missing["status"])
+    events = json.loads((sandbox.home / "trace.json").read_text())["traceEvents"]
+    assert 6 == sum(event["ph"] == "X" for event in events)
+    assert 5 == len((sandbox.home / "stacks.txt").read_text().splitlines())
+
+
+def test_a_table_for_people(sandbox: Any, tiny_onnx: str) -> None:
+    """Coverage first, then the layers."""
+    text = sandbox.run("profile", "--model", tiny_onnx, "--backend", "numpy_reference", *LIMIT).stdout
+    assert "anchored" in text
+    assert "conv (Conv)" in text
+
+
+def test_a_confused_profile_is_refused(sandbox: Any, tiny_onnx: str) -> None:
+    """Rows that claim each other's nodes fail the checks; the command ends with 1, and no group is made of them."""
+    suite = '[backends.numpy_reference.options]\nfault = "confused"\n'
+    words = (
+        "profile",
+        sandbox.write("confused.toml", f'name = "confused"\n[matrix]\nmodels = ["{tiny_onnx}"]\n{suite}'),
+    )
+    done = sandbox.run(*words, "--backend", "numpy_reference", *LIMIT, "--json", expect=1)
+    report = json.loads(done.stdout)
+    (profile,) = report["profiles"]
+    assert profile["refused"]
+    assert not profile["checks"]["order"]
+    assert profile["failures"]["order"]
+    assert [] == report["groups"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(sandbox: Any, tiny_onnx: str) -> None:
+    """Before anything is measured."""
+    done = sandbox.run("profile", "--model", tiny_onnx, "--trace", "nowhere/trace.json", expect=2)
+    assert "nowhere/trace.json: cannot be written" in done.stderr

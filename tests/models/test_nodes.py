@@ -1,0 +1,68 @@
+"""The nodes of an ONNX file: which depend on its inputs, who reads whom, which are heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from bakeoff.models.errors import StageError
+from bakeoff.models.nodes import read_nodes
+from onnx import TensorProto, helper, numpy_helper
+
+
+def _quantized_net() -> onnx.ModelProto:
+    """Conv with a quantized weight, a Reshape to a shape that is computed, and products with and without weights."""
+    weights = {
+        "w_q": np.ones((8, 3, 1, 1), np.int8),
+        "scale": np.float32(0.1),
+        "zero": np.int8(0),
+        "f": np.ones((4, 2), np.float32),
+        "tail": np.array([4], np.int64),
+        "start": np.array([0], np.int64),
+        "end": np.array([1], np.int64),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["w_q", "scale", "zero"], ["w"], name="dq_w"),
+            helper.make_node("Conv", ["x", "w"], ["a"], name="conv"),
+            helper.make_node("Shape", ["a"], ["s"], name="shape"),
+            helper.make_node("Slice", ["s", "start", "end"], ["s0"], name="slice"),
+            helper.make_node("Concat", ["s0", "minus", "tail"], ["t"], axis=0, name="concat"),
+            helper.make_node("Reshape", ["a", "t"], ["b"], name="reshape"),
+            helper.make_node("MatMul", ["b", "f"], ["c"], name="dense"),
+            helper.make_node("Transpose", ["c"], ["d"], perm=[0, 2, 1], name="transpose"),
+            helper.make_node("MatMul", ["c", "d"], ["y"], name="attention"),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 8])],
+        [
+            *(numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()),
+            numpy_helper.from_array(np.array([-1], np.int64), "minus"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.mark.slow
+def test_what_depends_on_the_inputs_is_a_node(tmp_path: Path) -> None:
+    """Weights and shapes are known beforehand: whatever computes them is no node of ours."""
+    onnx.save(_quantized_net(), tmp_path / "net.onnx")
+    nodes = read_nodes(tmp_path / "net.onnx")
+    assert ["conv", "reshape", "dense", "transpose", "attention"] == [node.name for node in nodes]
+    assert [(), (0,), (1,), (2,), (2, 3)] == [node.reads for node in nodes]
+    assert [True, False, True, False, False] == [node.heavy for node in nodes]
+    assert [(8, 3, 1, 1), None, (4, 2), None, None] == [node.weight_shape for node in nodes]
+    assert (1, 8, 2, 2) == nodes[0].output_shape
+    assert (1, 8, 8) == nodes[-1].output_shape
+    assert [False, False, False, False, True] == [node.output for node in nodes]
+
+
+@pytest.mark.slow
+def test_what_is_no_onnx_file_is_named(tmp_path: Path) -> None:
+    """The error says which file."""
+    (tmp_path / "bad.onnx").write_bytes(b"\xff\xff\xff\xff")
+    with pytest.raises(StageError, match=r"bad\.onnx: cannot be read as ONNX"):
+        read_nodes(tmp_path / "bad.onnx")
