@@ -20,6 +20,8 @@ __all__ = ["OnnxRuntimeProfile", "read_runs"]
 
 _SUFFIX = "_kernel_time"
 
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
 
 class OnnxRuntimeProfile(OnnxRuntimeSession):
     """A session like any other, but for the profiler; the log of all inferences is read once, at the end."""
@@ -89,10 +91,13 @@ def read_runs(log: Iterator[str]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _outermost(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """*events*, which come in the order in which they ended, without those that ran within a node of control flow."""
     found: list[dict[str, Any]] = []
-    for event in sorted(events, key=lambda event: (event["ts"], -event["dur"])):
-        if not found or event["ts"] >= found[-1]["ts"] + found[-1]["dur"]:
-            found.append(event)
+    for event in events:
+        if event["args"]["op_name"] in _CONTROL_FLOW:
+            while found and found[-1]["ts"] >= event["ts"]:
+                found.pop()
+        found.append(event)
     return found
 
 
