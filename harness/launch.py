@@ -25,7 +25,7 @@ from .hostlock import hold_host
 from .machine import count, judge_state, snapshot, worker_memory
 from .peaks import target_peaks
 from .phases import PhaseClock
-from .plan import CellSpec, expand
+from .plan import CellSpec, asked_backends, expand
 from .processes import busy_processes, scan_processes
 from .progress import Listener
 from .runner import Runner
@@ -60,7 +60,7 @@ def launch(order: Launch) -> Run:
     """
     specs = resolve_models(order.suite)
     _announce_weights(order, specs)
-    for name in (*_asked_backends(order.suite), *order.suite.backends):
+    for name in (*asked_backends(order.suite), *order.suite.backends):
         registry.get(name)
     _check_settings(order.suite, specs)
     with (
@@ -99,7 +99,7 @@ class _Sitting:
         order, suite = self._order, self._order.suite
         order.listener.tick("look at this machine and at the backends")
         with Advisers(_names(suite), suite.backends, cores=self._cores, scratch=self._scratch) as advisers:
-            advisers.require(_asked_backends(suite))
+            advisers.require(asked_backends(suite))
             cells = expand(
                 suite,
                 installed=advisers.installed,
@@ -228,15 +228,9 @@ class _Sitting:
 
 def _names(suite: Suite) -> tuple[str, ...]:
     """The backends that have to be probed."""
-    asked = _asked_backends(suite)
+    asked = asked_backends(suite)
     every = registry.names()
     return every if "all" in suite.matrix.backends else tuple(name for name in every if name in asked)
-
-
-def _asked_backends(suite: Suite) -> list[str]:
-    """The backends that the suite names, "all" aside."""
-    named = [*suite.matrix.backends, *(pattern.backend for pattern in suite.include if pattern.backend)]
-    return [name for name in named if name != "all"]
 
 
 def _announce_weights(order: Launch, specs: Mapping[str, ModelSpec]) -> None:

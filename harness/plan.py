@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ..models.errors import UserError
 from .suite import Addition, Pattern, Suite
 
-__all__ = ["CellSpec", "expand", "group_cells"]
+__all__ = ["CellSpec", "asked_backends", "expand", "group_cells"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,12 @@ class CellSpec:
     def key(self) -> str:
         """ "resnet18@fp32/onnxruntime/single-stream/t1/b1/cpu"."""
         return f"{self.full_variant}/{self.backend}/{self.scenario}/t{self.threads}/b{self.batch}/{self.device}"
+
+
+def asked_backends(suite: Suite) -> list[str]:
+    """The backends that the suite names, "all" aside."""
+    named = [*suite.matrix.backends, *(pattern.backend for pattern in suite.include if pattern.backend)]
+    return [name for name in named if name != "all"]
 
 
 def expand(suite: Suite, *, installed: Sequence[str], known: Sequence[str], all_cores: int) -> list[CellSpec]:

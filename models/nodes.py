@@ -35,6 +35,9 @@ class Node:
     """A convolution or a product with constant weights: what holds nearly all of the arithmetic."""
     output: bool
     """Whether one of its results is an output of the graph."""
+    repeats: int | None = None
+    """Place of the first node that computes the very same, by its inputs, weights and attributes; None: it is the
+    first."""
     scope: str = ""
     """The module that it was exported from, "layer1.0.conv1"; "" where the file does not tell."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from .child import serve
 from .errors import StageError
 from .nodes import Node, encode_nodes
+from .value_numbers import number_values
 from .walk_graph import reads
 
 __all__ = ["describe", "work"]
@@ -61,14 +62,16 @@ def describe(model: Any) -> tuple[Node, ...]:
     shapes.update(stored)
     live = {value.name for value in graph.input if value.name not in stored}
     outputs = {value.name for value in graph.output}
+    numbers = number_values(graph)
     maker: dict[str, int] = {}
+    first: dict[bytes, int] = {}
     found: list[Node] = []
     for node in graph.node:
         taken = list(dict.fromkeys(reads(node)))
         made = [name for name in node.output if name]
         if node.op_type in _STATIC or not live.intersection(taken):
             continue
-        weights = _weights(node, live)
+        weights, number = _weights(node, live), numbers[made[0]] if made else node.name.encode()
         found.append(
             Node(
                 name=node.name,
@@ -78,9 +81,11 @@ def describe(model: Any) -> tuple[Node, ...]:
                 weight_shape=None if node.op_type in _PACKED else shapes.get(weights),
                 heavy=bool(weights),
                 output=not outputs.isdisjoint(made),
+                repeats=first.get(number),
                 scope=_scope(node),
             )
         )
+        first.setdefault(number, len(found) - 1)
         live.update(made)
         maker.update(dict.fromkeys(made, len(found) - 1))
     return tuple(found)

@@ -16,6 +16,8 @@ __all__ = [
     "PROFILE_SCHEMA_VERSION",
     "SCHEMA_PATH",
     "BackendProfile",
+    "Explanation",
+    "Finding",
     "GroupTimes",
     "NotProfiled",
     "ProfileReport",
@@ -47,6 +49,13 @@ class RowNode(_Record):
     graph around it."""
     scope: str = ""
     """The module that it was exported from, "layer1.0.conv1", where the file tells."""
+    reads: tuple[str, ...] = ()
+    """The nodes whose results it takes."""
+    repeats: str = ""
+    """The first node that computes the very same, if this is not the first."""
+    output_shape: tuple[int, ...] | None = None
+    weight_shape: tuple[int, ...] | None = None
+    """Of what it multiplies with, where that is constant."""
     shared: bool = False
     """It counts as another row's, and this one computes a part of it, or computes it again."""
 
@@ -78,6 +87,35 @@ class TimeShares(_Record):
     unmapped: float
 
 
+class Finding(_Record):
+    """One thing that holds a cell back."""
+
+    rule: str
+    """Which rule found it: "unfused-activation", "slower-layer", ..."""
+    ms: float
+    """Time of each inference that it is about; of the first one only, where *once*."""
+    once: bool = False
+    words: str
+    """What was found, with its evidence in figures."""
+    advice: str
+    """What to try."""
+    nodes: tuple[str, ...] = ()
+    """The ONNX nodes that it is about, costliest first."""
+    rows: tuple[str, ...] = ()
+    """The rows of the runtime's profile that tell of it, costliest first."""
+
+
+class Explanation(_Record):
+    """Why a cell takes the time that it takes, or more than another one: what `bakeoff explain --json` prints."""
+
+    cell: str
+    against: str | None
+    median_ms: float
+    against_ms: float | None
+    findings: tuple[Finding, ...]
+    """Costliest first; what concerns the first inference only comes last."""
+
+
 class BackendProfile(_Record):
     """One variant on one backend, row by row."""
 
@@ -100,6 +138,8 @@ class BackendProfile(_Record):
     """Of an inference without the profiler."""
     ci_low_ms: float
     ci_high_ms: float
+    first_ms: float
+    """The very first inference of a fresh process."""
     profiled_ms: float
     """Median of an inference with the profiler on."""
     overhead: float
@@ -127,6 +167,8 @@ class BackendProfile(_Record):
     suspicious: tuple[str, ...] = ()
     """What makes the figures doubtful: a busy machine, ..."""
     notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """What holds it back, costliest first."""
 
 
 class GroupTimes(_Record):

@@ -86,16 +86,14 @@ def profile(
 def _suite(named: str | None, chosen: dict[str, Any]) -> Suite:
     """The cells that are asked for; without a suite, what the quick one knows of its models and backends holds, too."""
     from ..override import override
+    from ..profiling.cells import without_judging
     from ..suite import load_suite
 
     if named is None and not chosen["model"]:
         raise UserError("name what to profile: --model resnet50, a file of yours, or a suite")
     if named is None:
         chosen = chosen | {"threads": chosen["threads"] or ("1",)}
-    suite = override(load_suite(named or "quick"), chosen)
-    # Outputs are checked as in a run, but not judged: no more images than are inferred from.
-    images = {"evaluation_images": suite.measure.inputs, "random_images": max(2, suite.measure.inputs)}
-    return suite.model_copy(update={"measure": suite.measure.model_copy(update=images)})
+    return without_judging(override(load_suite(named or "quick"), chosen))
 
 
 def _make_writable(file: Path | None) -> None:

@@ -90,6 +90,8 @@ class Taken:
     """Of the cell without the profiler, in milliseconds."""
     overhead: float
     """Median over rounds of the profiled block's median over the other's: 1.02 is two per cent more."""
+    first_ms: float
+    """Its very first inference."""
     report: Message
     """How the cell without the profiler ran, as its worker tells."""
     suspicious: tuple[str, ...] = ()
@@ -139,6 +141,7 @@ class Pair:
             profile=profile,
             plain=self.plain.summary(),
             overhead=median(median(profiled) / median(plain) for profiled, plain in rounds),
+            first_ms=self.plain.first["first_ns"] / 1e6,
             report=report,
         )
         for cell in (self.plain, self.profiled):

@@ -10,7 +10,7 @@ from ...reports.profiles import BackendProfile, GroupTimes, NotProfiled, RowNode
 from ..plan import CellSpec
 from .graph import Graph
 from .groups import group_layers
-from .mapping import LayerMap, MappedRow
+from .mapping import LayerMap, MappedNode, MappedRow
 from .pair import Taken
 
 __all__ = ["backend_profile", "group_times", "not_profiled"]
@@ -37,6 +37,7 @@ def backend_profile(
         median_ms=taken.plain.median,
         ci_low_ms=taken.plain.interval.low,
         ci_high_ms=taken.plain.interval.high,
+        first_ms=taken.first_ms,
         profiled_ms=median(taken.profile.inference_ms),
         overhead=taken.overhead,
         typical_ms=taken.profile.inference_ms[typical],
@@ -101,14 +102,20 @@ def _row(row: MappedRow, graph: Graph, typical: int) -> RowTime:
         median_ms=row.median_ms,
         typical_ms=row.row.times_ms[typical],
         precision=row.row.precision,
-        nodes=tuple(
-            RowNode(
-                name=graph.nodes[node.place].name,
-                op=graph.nodes[node.place].op,
-                evidence=node.evidence,
-                scope=graph.nodes[node.place].scope,
-                shared=node.shared,
-            )
-            for node in row.nodes
-        ),
+        nodes=tuple(_node(node, graph) for node in row.nodes),
+    )
+
+
+def _node(node: MappedNode, graph: Graph) -> RowNode:
+    facts = graph.nodes[node.place]
+    return RowNode(
+        name=facts.name,
+        op=facts.op,
+        evidence=node.evidence,
+        scope=facts.scope,
+        reads=tuple(graph.nodes[source].name for source in facts.reads),
+        repeats=graph.nodes[facts.repeats].name if facts.repeats is not None else "",
+        output_shape=facts.output_shape,
+        weight_shape=facts.weight_shape,
+        shared=node.shared,
     )

@@ -19,7 +19,7 @@ from ..cgroup import own_cgroup
 from ..cores import all_cores, usable_cores
 from ..hostlock import hold_host
 from ..machine import judge_state, snapshot, worker_memory
-from ..plan import CellSpec, expand, group_cells
+from ..plan import CellSpec, asked_backends, expand, group_cells
 from ..progress import Listener
 from ..subjects import Subject, resolve_models
 from ..suite import Suite
@@ -31,6 +31,7 @@ from .pair import PairSeat, Taken
 from .preparing import Ready, prepare_pairs
 from .record import backend_profile, group_times, not_profiled
 from .rounds import Rounds
+from .rules import explain
 from .variants import across_variants
 
 __all__ = ["ProfileOrder", "profile_suite"]
@@ -45,19 +46,17 @@ class ProfileOrder:
     """The command line that reproduces it."""
     cache: Path
     listener: Listener
+    together: bool = False
+    """Interleave all cells, not only those of one model in one setting."""
 
 
 def profile_suite(order: ProfileOrder) -> ProfileReport:
     """Profile every cell of the suite on this machine. Raises UserError before anything is measured."""
     resolve_models(order.suite)
-    for name in _asked(order.suite):
+    for name in asked_backends(order.suite):
         registry.get(name)
     with hold_host(order.listener.say), tempfile.TemporaryDirectory(prefix="bakeoff-") as scratch:
         return _Sitting(order=order, scratch=Path(scratch)).run()
-
-
-def _asked(suite: Suite) -> list[str]:
-    return [name for name in suite.matrix.backends if name != "all"]
 
 
 @dataclass(kw_only=True)
@@ -74,13 +73,14 @@ class _Sitting:
         order, suite = self.order, self.order.suite
         order.listener.tick("look at this machine and at the backends")
         standing = judge_state(snapshot(self.cores), len(self.cores))
-        names = [name for name in registry.names() if "all" in suite.matrix.backends or name in _asked(suite)]
+        asked = asked_backends(suite)
+        names = [name for name in registry.names() if "all" in suite.matrix.backends or name in asked]
         with Advisers(names, suite.backends, cores=self.cores, scratch=self.scratch) as advisers:
-            advisers.require(_asked(suite))
+            advisers.require(asked)
             cells = self._cells(advisers)
             facts = advisers.facts
             self.ready = prepare_pairs(cells, advisers, suite, self._room())
-        for group in group_cells(self.ready.seats):
+        for group in [list(self.ready.seats)] if order.together else group_cells(self.ready.seats):
             self._profile([self.ready.seats[cell] for cell in group], standing)
         profiles, groups = self._map({name: known.version for name, known in facts.items()})
         probes = {name: Probe(available=known.available, devices=known.devices) for name, known in facts.items()}
@@ -148,16 +148,15 @@ class _Sitting:
             maps: dict[str, LayerMap] = {}
             for cell in cells:
                 mapped = map_profile(graph, self.taken[cell].profile)
-                profiles.append(
-                    backend_profile(
-                        cell,
-                        self.taken[cell],
-                        mapped,
-                        graph,
-                        version=versions[cell.backend],
-                        onnx_sha256=subject.exported.sha256,
-                    )
+                found = backend_profile(
+                    cell,
+                    self.taken[cell],
+                    mapped,
+                    graph,
+                    version=versions[cell.backend],
+                    onnx_sha256=subject.exported.sha256,
                 )
+                profiles.append(found.model_copy(update={"findings": explain(found)}))
                 maps[cell.backend] = mapped
             groups += group_times(cells[0], maps, graph)
         return profiles, groups

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
+import onnx
 import pytest
+from onnx import helper
 
 pytestmark = pytest.mark.slow
 
@@ -70,3 +73,47 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(sandbox: Any, tiny_on
     """Before anything is measured."""
     done = sandbox.run("profile", "--model", tiny_onnx, "--trace", "nowhere/trace.json", expect=2)
     assert "nowhere/trace.json: cannot be written" in done.stderr
+
+
+def _planted(folder: Path) -> str:
+    """The tiny classifier with its convolution computed twice, from a copy of the weights."""
+    model = onnx.load(folder / "tiny.onnx")
+    graph = model.graph
+    copy = type(graph.initializer[0])()
+    copy.CopyFrom(next(tensor for tensor in graph.initializer if tensor.name == "w"))
+    copy.name = "w_again"
+    graph.initializer.append(copy)
+    conv = graph.node[0]
+    again = helper.make_node("Conv", ["x", "w_again"], ["a_again"], pads=[1, 1, 1, 1], name="conv_again")
+    conv.output[0] = "a_once"
+    larger = helper.make_node("Max", ["a_once", "a_again"], ["a"], name="larger")
+    nodes = [conv, again, larger, *graph.node[1:]]
+    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+    onnx.save(model, folder / "planted.onnx")
+    return "planted.onnx"
+
+
+def test_explain_names_what_was_planted(sandbox: Any, tiny_onnx: str) -> None:
+    """A convolution that is computed twice is the first finding, alone and against the model without it."""
+    cells = f"{_planted(sandbox.home)}@fp32/numpy_reference", f"{tiny_onnx}@fp32/numpy_reference"
+    alone = json.loads(sandbox.run("explain", cells[0], *LIMIT, "--json").stdout)
+    assert ("computed-twice", ["conv_again"]) == (alone["findings"][0]["rule"], alone["findings"][0]["nodes"])
+    beside = json.loads(sandbox.run("explain", cells[0], "--against", cells[1], *LIMIT, "--json").stdout)
+    assert "conv_again" in beside["findings"][0]["nodes"]
+    assert beside["median_ms"] > beside["against_ms"]
+    text = sandbox.run("explain", cells[0], *LIMIT).stdout
+    assert "conv_again (Conv) computes again what conv has computed" in " ".join(text.split())
+
+
+def test_explain_reads_what_profile_wrote(sandbox: Any, tiny_onnx: str) -> None:
+    """Without measuring again; a cell that is not in it is named with those that are."""
+    done = sandbox.run("profile", "--model", tiny_onnx, "--backend", "numpy_reference", *LIMIT, "--json")
+    sandbox.write("profile.json", done.stdout)
+    shown = sandbox.run("explain", f"{tiny_onnx}@fp32/numpy_reference", "--profile", "profile.json").stdout
+    assert f"{tiny_onnx}@fp32/numpy_reference/t1/b1/cpu: " in shown
+    words = ("explain", f"{tiny_onnx}@fp32/tvm", "--profile", "profile.json")
+    assert "there are: tiny.onnx@fp32/numpy_reference/t1" in sandbox.run(*words, expect=2).stderr
+    sandbox.write("profile.json", "{}")
+    assert "is not what `bakeoff profile --json` prints" in sandbox.run(*words, expect=2).stderr

@@ -61,6 +61,37 @@ def test_what_depends_on_the_inputs_is_a_node(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_computed_twice_is_seen(tmp_path: Path) -> None:
+    """By inputs, attributes and the content of weights, not by names; random numbers are never the same."""
+    weights = np.arange(24, dtype=np.float32).reshape(8, 3, 1, 1)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["a"], name="first"),
+            helper.make_node("Conv", ["x", "copy"], ["b"], name="again"),
+            helper.make_node("Conv", ["x", "other"], ["c"], name="other"),
+            helper.make_node("Conv", ["x", "w"], ["d"], name="strided", strides=[2, 2]),
+            helper.make_node("Relu", ["a"], ["e"], name="relu"),
+            helper.make_node("Relu", ["b"], ["f"], name="relu_again"),
+            helper.make_node("RandomNormalLike", ["a"], ["g"], name="noise"),
+            helper.make_node("RandomNormalLike", ["a"], ["h"], name="more_noise"),
+            helper.make_node("Sum", ["c", "e", "f", "g", "h"], ["y"], name="sum"),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 4, 4])],
+        [
+            numpy_helper.from_array(weights, "w"),
+            helper.make_tensor("copy", TensorProto.FLOAT, weights.shape, weights.ravel().tolist()),
+            numpy_helper.from_array(-weights, "other"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "net.onnx")
+    nodes = read_nodes(tmp_path / "net.onnx")
+    repeated = {node.name: nodes[node.repeats].name for node in nodes if node.repeats is not None}
+    assert {"again": "first", "relu_again": "relu"} == repeated
+
+
+@pytest.mark.slow
 def test_what_is_no_onnx_file_is_named(tmp_path: Path) -> None:
     """The error says which file."""
     (tmp_path / "bad.onnx").write_bytes(b"\xff\xff\xff\xff")

@@ -1,0 +1,199 @@
+"""What holds a cell back, by rules over its profile: each finding has its evidence, its nodes and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from ...reports import words
+from ...reports.layer_words import main_node
+from ...reports.profiles import BackendProfile, Finding, RowNode, RowTime
+from .graph import MOVABLE
+
+__all__ = ["explain", "ranked"]
+
+_ROUNDINGS = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
+_ELEMENTWISE = frozenset(
+    {
+        *("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"),
+        *("Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu"),
+        *("Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu"),
+    }
+)
+"""What good kernels compute in passing, before they write their result."""
+_FLOATS = ("f16", "f32", "fp16", "fp32", "bf16", "float")
+
+_RESIDUAL_SHARE = 0.03
+_FIRST_TIMES = 10.0
+
+
+def explain(profile: BackendProfile) -> tuple[Finding, ...]:
+    """All findings of *profile*, ranked. Where its mapping was refused, only what needs no nodes is looked for."""
+    rules: Sequence[Callable[[BackendProfile], Iterable[Finding]]] = (
+        _repeated,
+        _unfused,
+        _roundings,
+        _fallbacks,
+        _copies,
+        _unaccounted,
+        _first,
+    )
+    needs_nodes = (_repeated, _unfused, _fallbacks)
+    return ranked(
+        finding for rule in rules if not (profile.refused and rule in needs_nodes) for finding in rule(profile)
+    )
+
+
+def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The costliest first; what concerns the first inference only comes last."""
+    return tuple(sorted(findings, key=lambda finding: (finding.once, -finding.ms)))
+
+
+def _finding(rule: str, rows: Sequence[RowTime], what: str, advice: str) -> Finding:
+    """Of *rows*, whose time it is about."""
+    costly = sorted(rows, key=lambda row: -row.median_ms)
+    nodes = [node for row in costly for node in row.nodes if not node.shared]
+    telling = [node for node in nodes if node.op not in MOVABLE] or nodes
+    return Finding(
+        rule=rule,
+        ms=sum(row.median_ms for row in rows),
+        words=what,
+        advice=advice,
+        nodes=tuple(dict.fromkeys(node.name for node in telling)),
+        rows=tuple(row.name for row in costly),
+    )
+
+
+def _cost(profile: BackendProfile, rows: Sequence[RowTime]) -> str:
+    """ "4 rows, 1.20 ms (12.3% of all rows)"."""
+    ms = sum(row.median_ms for row in rows)
+    share = words.percent(ms / profile.sum_ms if profile.sum_ms else None)
+    return f"{words.plural(len(rows), 'row')}, {words.ms(ms)} ms ({share} of all rows)"
+
+
+def _repeated(profile: BackendProfile) -> Iterator[Finding]:
+    """Layers that compute what another one has computed; each is a finding of its own."""
+    for row in profile.rows:
+        node = main_node(row)
+        if node is not None and node.repeats and node.weight_shape is not None:
+            yield _finding(
+                "computed-twice",
+                [row],
+                f"{node.name} ({node.op}) computes again what {node.repeats} has computed: {_cost(profile, [row])}",
+                "let the model compute it once and use the result twice",
+            )
+
+
+def _unfused(profile: BackendProfile) -> Iterator[Finding]:
+    """Rows of nothing but cheap operators, behind a convolution or a product that is a row of its own."""
+    nodes = {node.name: node for row in profile.rows for node in row.nodes}
+    heavy = {name for name, node in nodes.items() if node.weight_shape is not None}
+
+    def behind(node: RowNode) -> bool:
+        """Whether *node* reads the result of a heavy one, roundings and views seen through."""
+        sources = list(node.reads)
+        while sources:
+            name = sources.pop()
+            if name in heavy:
+                return True
+            if name in nodes and nodes[name].op in MOVABLE:
+                sources += nodes[name].reads
+        return False
+
+    rows = [
+        row
+        for row in profile.rows
+        if row.standing in ("anchored", "grown")
+        and {node.op for node in row.nodes} & _ELEMENTWISE
+        and {node.op for node in row.nodes} <= _ELEMENTWISE | MOVABLE
+        and any(behind(node) for node in row.nodes if node.op in _ELEMENTWISE)
+    ]
+    if rows:
+        ops = words.listed(sorted({node.op for row in rows for node in row.nodes} & _ELEMENTWISE))
+        yield _finding(
+            "unfused",
+            rows,
+            f"{ops} after a convolution or product run by themselves, though its kernel could do them in passing: "
+            f"{_cost(profile, rows)}",
+            "compare with a backend that fuses them; an activation that this runtime fuses (Relu, Clip) costs nothing",
+        )
+
+
+def _roundings(profile: BackendProfile) -> Iterator[Finding]:
+    """Quantizing and dequantizing in rows of their own."""
+    rows = [
+        row
+        for row in profile.rows
+        if "quant" in row.kind.lower() or (row.nodes and {node.op for node in row.nodes} <= _ROUNDINGS)
+    ]
+    heavy = [row for row in rows if (node := main_node(row)) is not None and node.weight_shape is not None]
+    rows = [row for row in rows if row not in heavy]
+    if rows:
+        yield _finding(
+            "unfused-rounding",
+            rows,
+            f"quantizing and dequantizing run by themselves: {_cost(profile, rows)}",
+            "a rounding is free only between two int8 layers: quantize what lies between, or keep its neighbours in "
+            "float (int8:keep=NODE|NODE, see `bakeoff diff`)",
+        )
+
+
+def _fallbacks(profile: BackendProfile) -> Iterator[Finding]:
+    """Layers of a quantized net that were computed in float."""
+    if not any(node.op in _ROUNDINGS for row in profile.rows for node in row.nodes):
+        return
+    rows = [
+        row
+        for row in profile.rows
+        if row.precision in _FLOATS
+        and (node := main_node(row)) is not None
+        and node.weight_shape is not None
+        and row.standing == "anchored"
+    ]
+    if rows:
+        precisions = words.listed(sorted({row.precision for row in rows}))
+        yield _finding(
+            "float-fallback",
+            rows,
+            f"layers of a quantized net execute in {precisions}: {_cost(profile, rows)}",
+            "look whether both inputs and the output of each are quantized, and whether this runtime has an int8 "
+            "kernel for its shape",
+        )
+
+
+def _copies(profile: BackendProfile) -> Iterator[Finding]:
+    """The runtime's own rows, roundings aside: copies into other layouts."""
+    rows = [row for row in profile.rows if row.standing == "runtime" and "quant" not in row.kind.lower()]
+    if rows:
+        kinds = words.listed(sorted({row.kind for row in rows}))
+        yield _finding(
+            "copies",
+            rows,
+            f"copies into other layouts or types ({kinds}): {_cost(profile, rows)}",
+            "they stand where an operator lacks the layout of its neighbours: look at what runs before and after them",
+        )
+
+
+def _unaccounted(profile: BackendProfile) -> Iterator[Finding]:
+    """Time between the rows: calls, scheduling, waiting for threads."""
+    if profile.residual_ms > _RESIDUAL_SHARE * profile.median_ms:
+        each = 1e3 * profile.residual_ms / max(1, len(profile.rows))
+        share = words.percent(profile.residual_ms / profile.median_ms)
+        yield Finding(
+            rule="between-rows",
+            ms=profile.residual_ms,
+            words=f"no row accounts for {words.ms(profile.residual_ms)} ms ({share} of an inference), "
+            f"{words.ms(each)} µs for each of {words.plural(len(profile.rows), 'row')}: calls, scheduling, waiting",
+            advice="small layers are bound by it: larger batches, fewer threads or a runtime that fuses more have less",
+        )
+
+
+def _first(profile: BackendProfile) -> Iterator[Finding]:
+    if profile.first_ms > _FIRST_TIMES * profile.median_ms:
+        yield Finding(
+            rule="first-inference",
+            ms=profile.first_ms - profile.median_ms,
+            once=True,
+            words=f"the first inference takes {words.ms(profile.first_ms)} ms, "
+            f"{words.times(profile.first_ms / profile.median_ms)} as long as later ones",
+            advice="something is compiled, unpacked or allocated in it: infer once before the service takes requests",
+        )
