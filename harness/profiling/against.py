@@ -96,7 +96,7 @@ def _slower(layer: _Layer, one: BackendProfile, other: BackendProfile) -> Iterat
         return
     label = layer_label(layer.one[0])
     nodes = [node for row in layer.one_rows for node in row.nodes]
-    facts = {
+    facts: dict[str, Any] = {
         "ms": ms - before,
         "nodes": tuple(dict.fromkeys(node.name for node in nodes if node.op not in MOVABLE)),
         "rows": tuple(row.name for row in layer.one_rows),
