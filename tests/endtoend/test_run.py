@@ -166,7 +166,8 @@ def test_a_killed_run_is_resumed_and_measures_nothing_twice(sandbox: Any, tiny_o
 
 def test_an_interrupted_run_keeps_what_was_finished(sandbox: Any, tiny_onnx: str) -> None:
     """Ctrl-C ends every worker, marks the run, says how to go on, and exits with 130."""
-    process = sandbox.start(*_quick(sandbox, tiny_onnx, "--threads", "1,2", "--target-interval", "0.0001"))
+    slow = ("--threads", "1,2", "--target-interval", "0.0001", "--time-limit", "4")  # or it may end before it is seen
+    process = sandbox.start(*_quick(sandbox, tiny_onnx, *slow))
     while process.poll() is None and not _cells(sandbox):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
