@@ -20,7 +20,7 @@ COMMANDS = {
         "Find the first layers where one variant departs from another.",
     ),
     "doctor": ("doctor:doctor", "Say what can run here, and what to do about what cannot."),
-    "explain": ("explain:explain", "Say what holds CELL back, or why it is slower than another cell; costliest first."),
+    "explain": ("explain:explain", "Say what holds a cell back, or why it is slower than another."),
     "export": ("export:export", "Export a model to the ONNX file that every backend compiles."),
     "import": ("bundle:import_", "Take in a run from a file that `bundle` wrote."),
     "list": ("lists:list_", "List models, backends, variants, data, scenarios, suites or runs."),

@@ -34,7 +34,7 @@ __all__ = ["explain"]
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many findings to show.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 def explain(cell: str, *, against: str | None, file: Path | None, top: int, as_json: bool, **how: Any) -> None:
-    """Say what holds CELL back, or why it is slower than another cell; costliest first.
+    """Say what holds a cell back, or why it is slower than another.
 
     CELL is MODEL@VARIANT/BACKEND (resnet50@int8/onnxruntime), and /tN for N threads where it is not one.
     """

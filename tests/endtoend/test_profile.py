@@ -100,7 +100,7 @@ def test_explain_names_what_was_planted(sandbox: Any, tiny_onnx: str) -> None:
 
     In a net this small, on a busy machine, what lies between the rows may cost more.
     """
-    cells = f"{_planted(sandbox.home)}@fp32/numpy_reference", f"{tiny_onnx}@fp32/numpy_reference"
+    cells = f"{_planted(sandbox.home)}@raw/numpy_reference", f"{tiny_onnx}@raw/numpy_reference"
     alone = json.loads(sandbox.run("explain", cells[0], *LIMIT, "--json").stdout)
     found = {finding["rule"]: finding["nodes"] for finding in alone["findings"]}
     assert ["conv_again"] == found["computed-twice"]
