@@ -66,6 +66,7 @@ def compile_package(
     if autocast != "off":
         module = autocast_module(module, request.device, autocast)
     program = _export(module, signature, request.device)
+    _probe_vectors()
     with _private_cache(request.out), _blaming("compiler", "Inductor"):
         import torch
 
@@ -96,6 +97,18 @@ def _export(module: Any, signature: Signature, device: str) -> Any:
         return torch.export.export(module, examples)
 
 
+def _probe_vectors() -> None:
+    """Have Inductor try which vector instructions the C++ compiler builds, in torch's own cache.
+
+    These are facts of the machine, like torch's precompiled headers, which lie there too: tried for each model anew, in
+    a cache of its own, they took a third of the whole compilation.
+    """
+    from torch._inductor.cpu_vec_isa import valid_vec_isa_list
+
+    with _blaming("compiler", "Inductor"):
+        valid_vec_isa_list()
+
+
 def _register_int8_fusions() -> None:
     """Without this import Inductor leaves int8 convolutions unfused, in float."""
     with _blaming("compiler", "torchao, which int8 models need,"), warnings.catch_warnings():
@@ -118,7 +131,7 @@ def _blaming(blame: Blame, who: str) -> Iterator[None]:
 
 @contextmanager
 def _private_cache(out: Path) -> Iterator[None]:
-    """Have Inductor keep its files beside *out*, and remove them: each compilation starts from nothing."""
+    """Have Inductor keep a model's files beside *out*, and remove them: each compilation starts from nothing."""
     before = os.environ.get(_CACHE_DIR)
     with tempfile.TemporaryDirectory(prefix=".inductor-", dir=out.parent) as folder:
         os.environ[_CACHE_DIR] = folder

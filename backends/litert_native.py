@@ -141,7 +141,7 @@ class NativeModel:
         self._call("LiteRtLockTensorBuffer", buffer.handle, ctypes.byref(address), mode)
         count = int(np.prod(buffer.shape, dtype=np.int64)) * np.dtype(buffer.dtype).itemsize
         room = (ctypes.c_uint8 * count).from_address(address.value or 0)
-        yield np.frombuffer(room, buffer.dtype).reshape(buffer.shape)
+        yield np.frombuffer(memoryview(room), np.dtype(buffer.dtype)).reshape(buffer.shape)
         self._call("LiteRtUnlockTensorBuffer", buffer.handle)
 
     def _made(self, function: str, *arguments: Any) -> ctypes.c_void_p:

@@ -9,6 +9,7 @@ from .litert_events import OWN, Event
 from .litert_operators import Operator
 from .litert_pairs import Pair, pair_events
 from .profile import Claim, Evidence, Row, unique_names
+from .profile_axes import CHANNELS_LAST, Axes, kept, onnx_shape, plain, transposed
 from .profile_graph import ProfiledGraph, as_in_file
 
 __all__ = ["describe_rows", "onnx_shapes"]
@@ -24,7 +25,6 @@ _ACTIVATIONS = frozenset({"Clip", "Max", "Min", "Relu"})
 _CHANNELS_LAST_KINDS = frozenset(
     {"AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "RESIZE_BILINEAR", "TRANSPOSE_CONV"}
 )
-_CHANNELS_LAST = (0, 2, 3, 1)
 
 
 def describe_rows(
@@ -152,32 +152,22 @@ def _reads(pairs: Sequence[Pair], operators: Sequence[Operator]) -> list[tuple[i
 
 def onnx_shapes(operators: Sequence[Operator], graph: ProfiledGraph) -> list[tuple[int, ...] | None]:
     """Shape of the first result of each operator, in the ONNX file's order of axes; None where that is not known."""
-    axes: dict[int, tuple[int, ...] | None] = {}
+    axes: dict[int, Axes] = {}
     shapes: list[tuple[int, ...] | None] = []
     for operator in operators:
         order = _axes(operator, axes, graph)
         axes.update(dict.fromkeys(operator.writes, order))
-        shapes.append(None if order is None else tuple(operator.shape[order.index(axis)] for axis in range(len(order))))
+        shapes.append(onnx_shape(operator.shape, order))
     return shapes
 
 
-def _axes(
-    operator: Operator, known: Mapping[int, tuple[int, ...] | None], graph: ProfiledGraph
-) -> tuple[int, ...] | None:
-    """The ONNX axis of each axis of the operator's result; tensors that are not *known* are as in the ONNX file."""
+def _axes(operator: Operator, known: Mapping[int, Axes], graph: ProfiledGraph) -> Axes:
+    """Axes of the operator's result; tensors that are not *known* are as in the ONNX file."""
     rank = len(operator.shape)
-    plain = tuple(range(rank))
     given = [known[tensor] for tensor in operator.reads if tensor in known]
-    if operator.kind in _CHANNELS_LAST_KINDS and rank == len(_CHANNELS_LAST):
-        return _CHANNELS_LAST
+    if operator.kind in _CHANNELS_LAST_KINDS and rank == len(CHANNELS_LAST):
+        return CHANNELS_LAST
     if operator.kind == "TRANSPOSE":
-        before = given[0] if given else plain
-        if _nodes(operator, graph):
-            return plain if before == plain else None
-        if before is None or operator.permutation is None:
-            return None
-        return tuple(before[axis] for axis in operator.permutation)
-    if rank < 3 or all(order is not None and order == tuple(range(len(order))) for order in given):
-        return plain
-    first = given[0]
-    return first if first is not None and len(first) == rank and operator.kind != "RESHAPE" else None
+        before = given[0] if given else plain(rank)
+        return transposed(before, operator.permutation, of_the_file=bool(_nodes(operator, graph)))
+    return kept(given, rank, arranges=operator.kind == "RESHAPE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .profile_axes import CHANNELS_LAST, Axes, kept, onnx_shape, plain, transposed
 from .profile_graph import ProfiledGraph
 
 __all__ = ["Shapes"]
@@ -14,16 +15,14 @@ _BLOCKED = "com.microsoft.nchwc"
 
 _REARRANGING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
-_CHANNELS_LAST = (0, 2, 3, 1)
-
 
 class Shapes:
     """Follows through the optimized graph which axis of a value is which of the ONNX file's, node by node."""
 
     def __init__(self, graph: ProfiledGraph) -> None:
         self._graph = graph
-        self._axes: dict[str, tuple[int, ...] | None] = {}
-        """By value: the ONNX axis of each of its axes; None where that is not known; absent where all are in order."""
+        self._axes: dict[str, Axes] = {}
+        """By value; absent where they are as in the ONNX file."""
         self._channels: dict[str, int] = {}
         """Channels of a value in blocks, less those that pad it."""
 
@@ -42,18 +41,18 @@ class Shapes:
         axes = self._axes_of(node, len(shapes[0]), attributes)
         for value in node.output:
             # A value that kept its name kept its meaning too.
-            if axes != tuple(range(len(shapes[0]))) and value not in self._graph.maker:
+            if axes != plain(len(shapes[0])) and value not in self._graph.maker:
                 self._axes[value] = axes
         if node.output[0] not in self._axes:
             return shapes[0]
-        return None if axes is None else tuple(shapes[0][axes.index(axis)] for axis in range(len(axes)))
+        return onnx_shape(shapes[0], axes)
 
     def _from_blocks(
         self, node: Any, shape: tuple[int, ...], attributes: Mapping[str, Any], weight_shape: tuple[int, ...] | None
     ) -> tuple[int, ...] | None:
         if node.op_type == "ReorderOutput":
             if "channels_last" in attributes and attributes["channels_last"].i:
-                self._axes[node.output[0]] = _CHANNELS_LAST
+                self._axes[node.output[0]] = CHANNELS_LAST
                 return (shape[0], shape[3], shape[1], shape[2])
             return shape
         channels = weight_shape[0] if node.op_type == "Conv" and weight_shape else self._channels.get(node.input[0])
@@ -62,24 +61,12 @@ class Shapes:
         self._channels[node.output[0]] = channels
         return (shape[0], channels, *shape[2:])
 
-    def _axes_of(self, node: Any, rank: int, attributes: Mapping[str, Any]) -> tuple[int, ...] | None:
-        plain = tuple(range(rank))
+    def _axes_of(self, node: Any, rank: int, attributes: Mapping[str, Any]) -> Axes:
         if (attributes["channels_last"].i if "channels_last" in attributes else 0) or node.op_type.startswith("Nhwc"):
-            return _CHANNELS_LAST if rank == 4 else None
-        known = [self._axes[value] for value in node.input if value in self._axes]
+            return CHANNELS_LAST if rank == len(CHANNELS_LAST) else None
         if node.op_type == "Transpose":
-            return self._transposed(node, rank, attributes)
-        if not known:
-            return plain
-        if None in known or node.op_type in _REARRANGING or len(known[0] or ()) != rank:
-            return None
-        return known[0]
-
-    def _transposed(self, node: Any, rank: int, attributes: Mapping[str, Any]) -> tuple[int, ...] | None:
-        plain = tuple(range(rank))
-        before = self._axes.get(node.input[0], plain)
-        if node.name in self._graph.nodes:
-            return plain if before == plain else None
-        if before is None or "perm" not in attributes:
-            return None
-        return tuple(before[axis] for axis in attributes["perm"].ints)
+            permutation = tuple(attributes["perm"].ints) if "perm" in attributes else None
+            before = self._axes.get(node.input[0], plain(rank))
+            return transposed(before, permutation, of_the_file=node.name in self._graph.nodes)
+        given = [self._axes[value] for value in node.input if value in self._axes]
+        return kept(given, rank, arranges=node.op_type in _REARRANGING)

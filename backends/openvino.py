@@ -56,7 +56,10 @@ def build(model: str, threads: int):
     request = compiled.create_infer_request()
 
     def run(feeds: list[np.ndarray]) -> list[np.ndarray]:
-        return list(request.infer(feeds, share_inputs=True, share_outputs=True).to_tuple())
+        for port, feed in zip(compiled.inputs, feeds):
+            request.set_tensor(port, openvino.Tensor(feed, shared_memory=True))
+        request.infer(share_outputs=True)
+        return [request.get_tensor(port).data for port in compiled.outputs]
 
     return run
 """
@@ -147,13 +150,19 @@ class OpenVinoSession:
         self._inputs = [_port(compiled.inputs, spec.name) for spec in self.inputs]
         self._outputs = [_port(compiled.outputs, spec.name) for spec in self.outputs]
         self._request = compiled.create_infer_request()
+        self._tensor = _openvino().Tensor
         self._idle: list[Any] = []
 
     def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
-        """Run once; the outputs are views of the runtime's own memory."""
-        inputs = dict(zip(self._inputs, feeds, strict=True))
-        outputs = self._request.infer(inputs, share_inputs=True, share_outputs=True)
-        return [outputs[port] for port in self._outputs]
+        """Run once; the outputs are views of the runtime's own memory.
+
+        By tensors: the request's `infer` with arrays spends 0.2 ms of each call in Python, for checks and a dictionary.
+        Feeds that are writable are not copied.
+        """
+        for port, feed in zip(self._inputs, feeds, strict=True):
+            self._request.set_input_tensor(port, self._tensor(feed, shared_memory=feed.flags.writeable))
+        self._request.infer(share_outputs=True)
+        return [self._request.get_output_tensor(port).data for port in self._outputs]
 
     def submit(self, feeds: Sequence[Array]) -> Any:
         """Start one inference on an idle request, or on a new one if all are busy."""

@@ -136,4 +136,5 @@ def _evaluated(node: Any, inputs: list[Array | None], opsets: Mapping[str, int])
     from onnx.reference import ReferenceEvaluator
 
     feeds = {name: array for name, array in zip(node.input, inputs, strict=True) if array is not None}
-    return np.asarray(ReferenceEvaluator(node, opsets=dict(opsets)).run(None, feeds)[0])
+    outputs: Any = ReferenceEvaluator(node, opsets=dict(opsets)).run(None, feeds)
+    return np.asarray(outputs[0])

@@ -23,7 +23,7 @@ from ..precision import (
     stored_details,
 )
 from ..signature import load_signature, read_signature, save_signature
-from . import lowering, pipeline, records_apply, schedules
+from . import channels, lowering, pipeline, records_apply, schedules
 from .chosen import Chosen, FindKernels, choose_records, read_tuning, tuning_of
 from .tuning.contract import Applied
 from .tuning.kernels import ask_kernels, find_kernels
@@ -64,7 +64,8 @@ def build(model: str, threads: int) -> Any:
     import_tvm(threads)
     target = {target!r}
     library = Path(tempfile.mkdtemp()) / "model.so"
-    prepared, _ = prepare(import_onnx(Path(model)), target, lowerings(plan_of({variants!r})), tunable={tuned})
+    imported = import_onnx(Path(model), pad_channels)
+    prepared, _ = prepare(imported, target, lowerings(plan_of({variants!r})), tunable={tuned})
 {apply}    link(schedule(prepared, target), target, library)
     return caller(library)
 """
@@ -255,7 +256,7 @@ def smoke() -> str:
 
 
 def _source() -> str:
-    return "\n\n".join(inspect.getsource(part) for part in (pipeline, lowering, records_apply, schedules))
+    return "\n\n".join(inspect.getsource(part) for part in (pipeline, channels, lowering, records_apply, schedules))
 
 
 def _check(request: CompileRequest | LoadRequest) -> None:
@@ -303,7 +304,7 @@ def _imported(model: Path) -> Any:
     import tvm
 
     try:
-        return pipeline.import_onnx(model)
+        return pipeline.import_onnx(model, channels.pad_channels)
     except tvm.error.OpNotImplemented as error:
         raise UnsupportedError(" ".join(str(error).split()), blame="importer", stage="compile") from error
     except Exception as error:  # its errors share no base class

@@ -61,10 +61,11 @@ def _plain(feature: str) -> str:
     return feature.replace("_", "").replace("-", "")
 
 
-def import_onnx(path: Path) -> Any:
+def import_onnx(path: Path, rewrite: Callable[[Any], Any] | None = None) -> Any:
     """The Relax module of the ONNX file at *path*; raises `tvm.error.OpNotImplemented` for what the importer lacks.
 
-    Clip, HardSigmoid and HardSwish become maximum and minimum: TVM's clip stops the conversion to NHWC and fusion.
+    *rewrite* may change the ModelProto before. Clip, HardSigmoid and HardSwish become maximum and minimum: TVM's clip
+    stops the conversion to NHWC and fusion.
     """
     import onnx
     import tvm
@@ -78,7 +79,7 @@ def import_onnx(path: Path) -> Any:
                 return self.bb.normalize(own[name](relax, inputs, attrs, opset))
             return super()._convert_operator(name, inputs, attrs, opset)
 
-    model = onnx.load(path)
+    model = onnx.load(path) if rewrite is None else rewrite(onnx.load(path))
     foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in DOMAINS})
     if foreign:
         raise tvm.error.OpNotImplemented(f"operators of unknown domains: {', '.join(foreign)}")

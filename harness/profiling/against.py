@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...reports import words
 from ...reports.layer_words import layer_label
@@ -96,7 +97,7 @@ def _slower(layer: _Layer, one: BackendProfile, other: BackendProfile) -> Iterat
         return
     label = layer_label(layer.one[0])
     nodes = [node for row in layer.one_rows for node in row.nodes]
-    facts = {
+    facts: dict[str, Any] = {
         "ms": ms - before,
         "nodes": tuple(dict.fromkeys(node.name for node in nodes if node.op not in MOVABLE)),
         "rows": tuple(row.name for row in layer.one_rows),

@@ -25,7 +25,14 @@ _FILE = "kernels.json"
 _LIMIT_S = 150.0
 
 # What decides on the hash of a kernel and on the facts of its task.
-_CODE = ("tvm/pipeline.py", "tvm/lowering.py", "tvm/tuning/classify.py", "tvm/tuning/tasks.py", "tvm/tuning/templates")
+_CODE = (
+    "tvm/channels.py",
+    "tvm/lowering.py",
+    "tvm/pipeline.py",
+    "tvm/tuning/classify.py",
+    "tvm/tuning/tasks.py",
+    "tvm/tuning/templates",
+)
 
 
 def ask_kernels(model: Path, variants: Collection[str], cache: Path) -> tuple[Task, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ....models.errors import StageError, UnsupportedError
-from .. import lowering, pipeline
+from .. import channels, lowering, pipeline
 from .classify import classify
 from .contract import Task
 
@@ -104,7 +104,7 @@ def imported(model: Path) -> Any:
     import tvm
 
     try:
-        return pipeline.import_onnx(model)
+        return pipeline.import_onnx(model, channels.pad_channels)
     except tvm.error.OpNotImplemented as error:
         raise UnsupportedError(" ".join(str(error).split()), blame="importer", stage="tune") from error
     except Exception as error:  # its errors share no base class
