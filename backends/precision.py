@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from ..models.dtypes import short_precision
+
 __all__ = [
     "count_stored_weights",
     "count_weight_precisions",
@@ -36,22 +38,6 @@ _QUANTIZING = frozenset(("QuantizeLinear", "DynamicQuantizeLinear"))
 # ONNX Runtime's product with weights in 4 or 8 bits: at this "accuracy_level" it quantizes the activations to int8.
 _BLOCKED = "MatMulNBits"
 _INT8_LEVEL = 4
-
-_SHORT = {
-    "float32": "fp32",
-    "float16": "fp16",
-    "bfloat16": "bf16",
-    "float64": "fp64",
-    "int8": "int8",
-    "uint8": "int8",
-    "int4": "int4",
-    "uint4": "int4",
-}
-
-
-def short_precision(dtype: str) -> str:
-    """Our word for a dtype's name: "fp32" for "float32"; a name that we have no word for stays."""
-    return _SHORT.get(dtype, dtype)
 
 
 def precision_name(counts: Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .dtypes import tensor_bytes
 from .errors import ModelFileError
 from .graph import MAX_BYTES
 
@@ -128,15 +129,7 @@ def _check_external(path: Path, tensor: Any) -> int:
 
 
 def _byte_size(tensor: Any) -> int:
-    import onnx
-
-    count = math.prod(int(dim) for dim in tensor.dims)
-    bits = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}.get(
-        onnx.TensorProto.DataType.Name(tensor.data_type)
-    )
-    if bits is not None:
-        return -(-count * bits // 8)
-    return count * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return tensor_bytes(tensor.data_type, math.prod(int(dim) for dim in tensor.dims))
 
 
 def _entries(tensor: Any) -> dict[str, str]:

@@ -1,0 +1,212 @@
+"""How much work an ONNX graph is: multiply-accumulates, other operations and bytes of memory traffic, node by node.
+
+All is counted over static shapes, for one input, from the graph alone; nothing is run. Bytes are those that cannot be
+avoided while the node runs on its own or fused with others: see `work_flow` for the form in which values are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .dtypes import short_precision
+from .work_flow import SEEN_THROUGH, Flow, Traffic, read_flow
+from .work_macs import OPERANDS, attributes, multiplies_unseen, node_macs, winograd_macs
+from .work_ops import AVOIDABLE, elementwise_ops
+
+__all__ = ["GroupWork", "ModelWork", "NodeWork", "count_work"]
+
+_FLOATS = ("fp32", "fp16", "bf16", "fp64")
+_CODES = ("int8", "int4")
+_INT8_LEVEL = 4
+"""The `accuracy_level` at which MatMulNBits may quantize its activations to int8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeWork:
+    """The work of one node. What a compiler computes once, from constants, is none at all."""
+
+    node: str
+    op_type: str
+    macs: int
+    """Multiply-accumulates of the textbook's algorithm."""
+    winograd_macs: int
+    """Multiplications that are left of them with Winograd's algorithm; `macs` where it does not apply."""
+    other_ops: int
+    """Operations on single elements: activations, pooling, normalization, quantizing."""
+    input_bytes: int
+    """Activations that it reads."""
+    weight_bytes: int
+    """Constants that it reads, in the form in which they are stored: codes and scales behind DequantizeLinear."""
+    output_bytes: int
+    precision: str
+    """What its multiply-accumulates can be computed in, "int8" between DequantizeLinear and QuantizeLinear; of other
+    nodes the type of the output."""
+    avoidable: bool
+    """Whether a compiler can do without it: a view, a move or a conversion that its neighbours take over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupWork:
+    """The work of nodes that run as one: what they hand on to each other need not go through memory."""
+
+    nodes: tuple[NodeWork, ...]
+    input_bytes: int
+    weight_bytes: int
+    output_bytes: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all nodes."""
+        return sum(work.macs for work in self.nodes)
+
+    @property
+    def other_ops(self) -> int:
+        """Operations on single elements of all nodes."""
+        return sum(work.other_ops for work in self.nodes)
+
+    @property
+    def avoidable(self) -> bool:
+        """Whether a compiler can do without all of it."""
+        return all(work.avoidable for work in self.nodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelWork:
+    """The work of a graph, for one input."""
+
+    nodes: tuple[NodeWork, ...]
+    """One for each ONNX node, in the graph's order."""
+    uncounted: tuple[str, ...]
+    """Nodes that may multiply matrices in a way that is not counted: "name (Loop)"."""
+    traffic: Mapping[str, Traffic]
+    """By the node's name."""
+    readers: Mapping[str, frozenset[str]]
+    """Stored value -> names of the nodes that read it."""
+    outputs: frozenset[str]
+    """Stored values that leave the graph."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the whole graph."""
+        return sum(work.macs for work in self.nodes)
+
+    def node(self, name: str) -> NodeWork:
+        """The work of the node *name*. Raises KeyError."""
+        return self.group([name]).nodes[0]
+
+    def group(self, names: Collection[str]) -> GroupWork:
+        """The work of the nodes *names* as one fused kernel. Raises KeyError for a name that the graph has not.
+
+        Bytes are what crosses the group's border: values that one of them makes and only they read stay inside.
+        """
+        chosen = set(names)
+        unknown = chosen.difference(self.traffic)
+        if unknown:
+            raise KeyError(f"no such node: {min(unknown)!r}")
+        works = tuple(work for work in self.nodes if work.node in chosen)
+        if len(works) == 1:
+            sizes = (works[0].input_bytes, works[0].weight_bytes, works[0].output_bytes)
+        else:
+            sizes = self._border(works, chosen)
+        return GroupWork(nodes=works, input_bytes=sizes[0], weight_bytes=sizes[1], output_bytes=sizes[2])
+
+    def whole(self) -> GroupWork:
+        """All of the graph as one: its inputs, weights and outputs are moved once, and nothing else."""
+        return self.group(self.traffic)
+
+    def _border(self, works: Sequence[NodeWork], chosen: set[str]) -> tuple[int, int, int]:
+        """Bytes that enter as activations and as constants, and bytes that leave."""
+        parts = [self.traffic[work.node] for work in works]
+        made = _largest(part.writes for part in parts)
+        entering = [size for value, size in _largest(part.reads for part in parts).items() if value not in made]
+        leaving = [size for value, size in made.items() if self._leaves(value, chosen)]
+        return sum(entering), sum(_largest(part.weights for part in parts).values()), sum(leaving)
+
+    def _leaves(self, value: str, inside: set[str]) -> bool:
+        return value in self.outputs or not self.readers.get(value, frozenset()) <= inside
+
+
+def count_work(model: Any) -> ModelWork:
+    """Count the work of *model*, an `onnx.ModelProto` with static shapes and batch 1, which stays as it is.
+
+    Names of nodes are the graph's own; nodes without one get the name that `graph.name_nodes` gives them. Raises
+    `UserError` for a dynamic shape, a batch of more than one, or a shape that cannot be inferred.
+    """
+    flow = read_flow(model)
+    traffic = {node.name: _fused_traffic(flow, node) for node in flow.graph.node}
+    readers: dict[str, frozenset[str]] = {}
+    for name, part in traffic.items():
+        for value in part.reads:
+            readers[value] = readers.get(value, frozenset()) | {name}
+    return ModelWork(
+        nodes=tuple(_node_work(flow, node, traffic[node.name]) for node in flow.graph.node),
+        uncounted=tuple(f"{node.name} ({node.op_type})" for node in flow.graph.node if multiplies_unseen(node)),
+        traffic=traffic,
+        readers=readers,
+        outputs=frozenset(flow.stored(output.name) for output in flow.graph.output),
+    )
+
+
+def _fused_traffic(flow: Flow, node: Any) -> Traffic:
+    """Nothing for what is seen through: its neighbours' traffic has it."""
+    if _computed_once(flow, node) or node.op_type in SEEN_THROUGH:
+        return Traffic(reads={}, weights={}, writes={})
+    return flow.traffic(node)
+
+
+def _node_work(flow: Flow, node: Any, fused: Traffic) -> NodeWork:
+    once = _computed_once(flow, node)
+    alone = flow.own_traffic(node) if node.op_type in SEEN_THROUGH and not once else fused
+    precision = _precision(flow, node)
+    macs = 0 if once else node_macs(node, flow.shape)
+    return NodeWork(
+        node=node.name,
+        op_type=node.op_type,
+        macs=macs,
+        winograd_macs=winograd_macs(node, flow.shape) if macs and precision in _FLOATS else macs,
+        other_ops=0 if once else elementwise_ops(node, flow.shape),
+        input_bytes=sum(alone.reads.values()),
+        weight_bytes=sum(alone.weights.values()),
+        output_bytes=sum(alone.writes.values()),
+        precision=precision,
+        avoidable=once or node.op_type in AVOIDABLE,
+    )
+
+
+def _computed_once(flow: Flow, node: Any) -> bool:
+    return all(name in flow.constants for name in node.output if name)
+
+
+def _precision(flow: Flow, node: Any) -> str:
+    """What both operands are stored in where that is 8 bits or less, else the type that the graph computes in."""
+    place = OPERANDS.get(node.op_type)
+    if place is None:
+        return _short(flow, node.output[0])
+    if node.op_type == "DynamicQuantizeMatMul":
+        return "int8"
+    if node.op_type == "MatMulNBits":
+        level = attributes(node).get("accuracy_level", 0)
+        return "int8" if level == _INT8_LEVEL else _short(flow, node.input[0])
+    operands = [_short(flow, flow.coded(node.input[index])) for index in (0, place)]
+    if all(operand in _CODES for operand in operands):
+        return "int8"
+    return _short(flow, node.input[0])
+
+
+def _short(flow: Flow, name: str) -> str:
+    from onnx import TensorProto
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    kind = flow.types.get(name, TensorProto.UNDEFINED)
+    return short_precision(tensor_dtype_to_np_dtype(kind).name) if kind != TensorProto.UNDEFINED else ""
+
+
+def _largest(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """All values of *parts*, each with the largest size that one of them has for it."""
+    found: dict[str, int] = {}
+    for part in parts:
+        for value, size in part.items():
+            found[value] = max(found.get(value, 0), size)
+    return found
