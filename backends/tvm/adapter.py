@@ -24,6 +24,7 @@ from ..precision import (
 )
 from ..signature import load_signature, read_signature, save_signature
 from . import channels, lowering, pipeline, records_apply, schedules
+from . import spread as spreading
 from .chosen import Chosen, FindKernels, choose_records, read_tuning, tuning_of
 from .tuning.contract import Applied
 from .tuning.kernels import ask_kernels, find_kernels
@@ -53,6 +54,9 @@ _CODE = (
     "precision.py",
 )
 
+_PARTS = (pipeline, channels, lowering, records_apply, spreading, schedules)
+"""Their text is all that a reproducer needs."""
+
 _DISTRIBUTIONS = ("apache-tvm", "apache-tvm-ffi")
 
 _REPRODUCER = """\
@@ -71,6 +75,9 @@ def build(model: str, threads: int) -> Any:
 """
 _APPLY = """\
     prepared = apply_records(prepared, target, read_lines(Path({folder!r}), {lines!r}))
+"""
+_SPREAD = """\
+    prepared, _ = spread(prepared, threads)
 """
 
 
@@ -149,7 +156,7 @@ class TvmBackend:
         chosen = _records(request, find_kernels)
         target = _target(chosen)
         applied: Applied | None = None
-        facts["tuning"] = None
+        facts |= {"tuning": None, "spread": None}
         try:
             if chosen is None:
                 prepared, remarks = pipeline.prepare(module, target, lowering.lowerings(lowering.plan_of({})))
@@ -159,6 +166,9 @@ class TvmBackend:
                 facts["tuning"] = asdict(tuning_of(chosen, tuned)) if applied.tuned else None
                 pairs = records_apply.read_lines(chosen.folder, tuned.lines)
                 prepared = records_apply.apply_records(tuned.module, target, pairs)
+                if chosen.gathered.spread:
+                    prepared, names = spreading.spread(prepared, request.threads)
+                    facts["spread"] = len(names)
             scheduled = schedules.schedule(prepared, target)
             pipeline.link(scheduled, target, request.out / _LIBRARY)
         except Exception as error:  # its errors share no base class
@@ -187,6 +197,7 @@ class TvmBackend:
         if chosen is None:
             return _REPRODUCER.format(**text, variants={}, tuned=False, apply="")
         apply = _APPLY.format(folder=str(chosen.folder), lines=list(range(len(chosen.gathered.servings))))
+        apply += _SPREAD if chosen.gathered.spread else ""
         return _REPRODUCER.format(**text, variants=dict(chosen.gathered.variants), tuned=True, apply=apply)
 
 
@@ -213,10 +224,11 @@ class TvmSession:
             precision=self._facts["precision"],
             threads=int(tvm.get_global_func("runtime.NumThreads")()),
             fallbacks=(f"kernels left as plain loops: {plain}",) if (plain := self._facts["plain_loops"]) else (),
-            marks=(*_untuned_mark(self._facts["applied"]), *self._facts["marks"]),
+            marks=(*_untuned_mark(self._facts["applied"]), *_spread_mark(self._facts["spread"]), *self._facts["marks"]),
             details={
                 "target": self._facts["target"],
                 **_schedule_details(self._facts["applied"]),
+                **_spread_details(self._facts["spread"]),
                 **stored_details(self._facts["stored"], "dequantized once, when it is compiled"),
                 **self._facts["arithmetic"],
             },
@@ -256,7 +268,7 @@ def smoke() -> str:
 
 
 def _source() -> str:
-    return "\n\n".join(inspect.getsource(part) for part in (pipeline, channels, lowering, records_apply, schedules))
+    return "\n\n".join(inspect.getsource(part) for part in _PARTS)
 
 
 def _check(request: CompileRequest | LoadRequest) -> None:
@@ -285,6 +297,16 @@ def _untuned_mark(applied: Mapping[str, Any] | None) -> tuple[str, ...]:
         return ("untuned",)
     left = applied["tasks"] - applied["tuned"]
     return (f"{left} of {applied['tasks']} tasks untuned",) if left else ()
+
+
+def _spread_mark(spread: int | None) -> tuple[str, ...]:
+    return () if spread is None else ("tuned for 1 thread",)
+
+
+def _spread_details(spread: int | None) -> dict[str, str]:
+    if spread is None:
+        return {}
+    return {"parallel loops": f"records of one thread; the outer loops of {spread} kernels are spread over all threads"}
 
 
 def _schedule_details(applied: Mapping[str, Any] | None) -> dict[str, str]:
