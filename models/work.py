@@ -1,7 +1,8 @@
 """How much work an ONNX graph is: multiply-accumulates, other operations and bytes of memory traffic, node by node.
 
-All is counted over static shapes, for one inference, from the graph alone; nothing is run. Bytes are those that cannot be
-avoided while the node runs on its own or fused with others: see `work_flow` for the form in which values are counted.
+All is counted over static shapes, for one inference, from the graph alone; nothing is run. Bytes are those that cannot
+be avoided while the node runs on its own or fused with others: see `work_flow` for the form in which values are
+counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counts an ONNX file's work: `python -m bakeoff.models.work_worker SCRATCH PARENT_PID` (see `child`, `work_reading`)."""
+"""Counts an ONNX file's work: `python -m bakeoff.models.work_worker SCRATCH PARENT_PID` (see `child`)."""
 
 from __future__ import annotations
 

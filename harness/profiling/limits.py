@@ -20,7 +20,7 @@ class Limits:
     machine: Ceilings
 
     def profile(self, profile: BackendProfile) -> BackendProfile:
-        """*profile* with the limits of its rows, and of the whole model; where its mapping was refused, of that only."""
+        """*profile* with the limits of its rows and of the whole model; where its mapping was refused, of that only."""
         default = self._default(profile)
         rows = profile.rows if profile.refused else tuple(self._rows(profile.rows, default))
         roof = self._whole(profile, default)
@@ -63,7 +63,7 @@ class Limits:
             yield row.model_copy(update={**limits, "efficiency": _efficiency(roof, row.median_ms)})
 
     def _whole(self, profile: BackendProfile, default: str) -> Roof | None:
-        """The roof of the whole model: each product in the precision of its row, and what enters and leaves moved once."""
+        """The roof of the whole model: each product in the precision of its row; what enters and leaves is moved once."""
         executed: dict[str, str] = {}
         for row in () if profile.refused else profile.rows:
             for node in row.nodes:

@@ -19,12 +19,12 @@ __all__ = ["ASSUMPTIONS", "Ceilings", "Level", "ceilings", "named_precisions", "
 
 ASSUMPTIONS = (
     "Limits count multiply-accumulates at the measured peak of the executed precision: operands in registers, nothing "
-    "else to do. Dense 3x3 convolutions in floating point count Winograd's F(4x4,3x3) multiplications, up to four times "
-    "fewer than the textbook's (direct_ms has these). Activations, poolings and other single operations count as free.",
-    "Bytes are inputs, weights and outputs, once each, in the executed precision. Inputs and outputs lie as near to the "
-    "cores as they fit; only what exceeds the nearer caches comes from further away.",
-    "Each weight is read once in an inference. What the nearer caches cannot hold of all the model's weights comes from "
-    "further away, and every layer has an equal part in that.",
+    "else to do. Dense 3x3 convolutions in floating point count Winograd's F(4x4,3x3) multiplications, up to four "
+    "times fewer than the textbook's. Activations, poolings and other single operations count as free.",
+    "Bytes are inputs, weights and outputs, once each, in the executed precision. Inputs and outputs lie as near to "
+    "the cores as they fit; only what exceeds the nearer caches comes from further away.",
+    "Each weight is read once in an inference. What the nearer caches cannot hold of all the model's weights comes "
+    "from further away, and every layer has an equal part in that.",
     "Transfers of all levels and the arithmetic overlap wholly, and so do all cores.",
 )
 """For people, in the output too."""
@@ -33,7 +33,7 @@ _WIDTHS = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
 _WORDS = {"f32": "fp32", "float": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8", "uint8": "int8", "f64": "fp64"}
 _FLOATS = ("fp64", "fp32", "bf16", "fp16")
 _BY_WAY_OF = {"fp64": "fp32", "fp16": "fp32", "bf16": "fp32"}
-"""What a processor without instructions for a precision computes it in; fp64 is no faster than fp32."""
+"""What a kernel may convert to, and compute in, where that is faster; fp64 itself is no faster than fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,9 @@ class Ceilings:
     """Nearest first."""
 
     def peak(self, precision: str) -> float | None:
-        """Multiply-accumulates in a millisecond in *precision*, or in what stands in for it."""
-        return self.macs_ms.get(precision) or self.macs_ms.get(_BY_WAY_OF.get(precision, ""))
+        """Multiply-accumulates in a millisecond in *precision*, or in what a kernel may convert it to."""
+        names = (precision, _BY_WAY_OF.get(precision, ""))
+        return max((self.macs_ms[name] for name in names if name in self.macs_ms), default=None)
 
     def fastest(self, precisions: Iterable[str]) -> str:
         """The one of *precisions* with the highest peak; "" if none is known."""
