@@ -63,7 +63,7 @@ class Limits:
             yield row.model_copy(update={**limits, "efficiency": _efficiency(roof, row.median_ms)})
 
     def _whole(self, profile: BackendProfile, default: str) -> Roof | None:
-        """The roof of the whole model: each product in the precision of its row; what enters and leaves is moved once."""
+        """The roof of the whole model: each product in the precision of its row, its ends moved once."""
         executed: dict[str, str] = {}
         for row in () if profile.refused else profile.rows:
             for node in row.nodes:

@@ -214,8 +214,8 @@ def _memory_bound(profile: BackendProfile) -> Iterator[Finding]:
             rows,
             f"bound by memory ({levels}): {_cost(profile, rows)}; moving their {words.size(moved)} takes at least "
             f"{words.ms(limit)} ms here ({words.percent(limit / took)})",
-            "faster arithmetic gains nothing there: move less (int8, fewer channels, a smaller input), or fuse them with "
-            "their neighbours",
+            "faster arithmetic gains nothing there: move less (int8, fewer channels, a smaller input), or fuse them "
+            "with their neighbours",
         )
 
 
