@@ -148,4 +148,5 @@ def _rate(one: float | None, every: float | None, count: int, cores: int) -> flo
     """The rate of *count* of *cores*: never above so many times that of one core, nor above that of all."""
     if count == 1 or one is None or every is None:
         return one if count == 1 else every
-    return every if count == cores else min(count * one, max(one, every))
+    most = max(one, every)
+    return most if count == cores else min(count * one, most)

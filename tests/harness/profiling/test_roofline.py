@@ -20,6 +20,20 @@ _EXAMPLES = runpy.run_path(str(Path(__file__).with_name("test_explain.py")))  # 
 group, node, profile, row = (_EXAMPLES[name] for name in ("group", "node", "profile", "row"))
 
 MB = 10**6
+
+
+def tier(name: str, read: tuple[float, float], copied: tuple[float, float], **more: Any) -> TierPeak:
+    """Each rate on one core and on all."""
+    return TierPeak(
+        tier=name,
+        read_single_core_gbytes_s=read[0],
+        read_all_cores_gbytes_s=read[1],
+        copy_single_core_gbytes_s=copied[0],
+        copy_all_cores_gbytes_s=copied[1],
+        **more,
+    )
+
+
 MACHINE = Peaks(
     cores=4,
     compute=(
@@ -28,12 +42,10 @@ MACHINE = Peaks(
         ComputePeak(precision="int8", single_core_gmac_s=400.0, all_cores_gmac_s=1600.0),
     ),
     tiers=(
-        TierPeak(tier="L2", capacity_bytes=MB, instances=4, read_single_core_gbytes_s=50.0, copy_single_core_gbytes_s=40.0,
-                 read_all_cores_gbytes_s=200.0, copy_all_cores_gbytes_s=160.0),
-        TierPeak(tier="memory", read_single_core_gbytes_s=8.0, copy_single_core_gbytes_s=10.0,
-                 read_all_cores_gbytes_s=12.0, copy_all_cores_gbytes_s=14.0),
+        tier("L2", (50.0, 200.0), (40.0, 160.0), capacity_bytes=MB, instances=4),
+        tier("memory", (8.0, 12.0), (10.0, 14.0)),
     ),
-)  # fmt: skip
+)
 
 
 def node_work(name: str = "conv", **changed: Any) -> NodeWork:
@@ -58,11 +70,11 @@ def kernel(**changed: Any) -> GroupWork:
     )
 
 
-def roof(precision: str = "fp32", *, threads: int = 1, weights: int = 0, **changed: Any) -> Any:
+def roof(executed: str = "fp32", *, threads: int = 1, weights: int = 0, **changed: Any) -> Any:
     work = kernel(**changed)
     return roof_of(
         work,
-        precision,
+        executed,
         ceilings(MACHINE, threads),
         weights_bytes=weights,
         graph_precision=work.nodes[0].precision,
