@@ -40,13 +40,13 @@ WINDOWS = 3
 WINDOW_S = 0.12
 ROOF_WINDOWS = (4, 24)
 ROOF_WINDOW_S = 0.05
-"""A roof has to be the best that can be, and a window that was disturbed tells less: after the first four, windows go on
-until the best one is confirmed by another, or there have been 24."""
+"""A roof has to be the best that can be, and a window that was disturbed tells less: after the first four, windows go
+on until the best one is confirmed by another, or there have been 24."""
 CONFIRMED = 0.98
 """... which is one that comes as near to it."""
 START_DELAY_S = 0.01
 """Time for all processes to read the request before their common start."""
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 """A process that has not done all within this time is killed, and nothing is measured."""
 COPY_CACHES = 4
 """A copied array is this many times as large as the last-level cache, so that memory is measured."""
@@ -86,7 +86,7 @@ def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None
 
 
 def measure_peaks(cores: Sequence[int]) -> Peaks:
-    """Measure on *cores*, for ten to thirty seconds; see `Peaks` for what.
+    """Measure on *cores*, for half a minute; see `Peaks` for what.
 
     The single-core figures are those of the last of *cores*, since the first is where other work tends to run.
     Raises WorkerError if a process cannot do it.
