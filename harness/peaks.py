@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 from pydantic import ValidationError
@@ -36,14 +36,8 @@ from .peaks_worker import GEMM_SIZE, MEMORY_WORKS
 
 __all__ = ["load_peaks", "measure_peaks", "save_peaks", "target_peaks"]
 
-WINDOWS = 3
-WINDOW_S = 0.12
-ROOF_WINDOWS = (4, 24)
-ROOF_WINDOW_S = 0.05
-"""A roof has to be the best that can be, and a window that was disturbed tells less: after the first four, windows go
-on until the best one is confirmed by another, or there have been 24."""
 CONFIRMED = 0.98
-"""... which is one that comes as near to it."""
+"""A window confirms the best one if it comes as near to it."""
 START_DELAY_S = 0.01
 """Time for all processes to read the request before their common start."""
 LIMIT_S = 300.0
@@ -116,11 +110,11 @@ def measure_peaks(cores: Sequence[int]) -> Peaks:
         tiers=memory,
         cores=len(cores),
         method=(
-            f"numpy {facts['numpy']} ({facts['blas']}), one pinned process per core, best of {WINDOWS} windows of "
-            f"{WINDOW_S} s; products of {GEMM_SIZE}x{GEMM_SIZE} matrices; copies of {size // 2**20} MB arrays, bytes "
-            f"read plus bytes written; all cores = {len(cores)}; roofs: loops compiled by "
-            f"{built.compiler or 'no compiler'}, best of {ROOF_WINDOWS[0]} to {ROOF_WINDOWS[1]} windows of "
-            f"{ROOF_WINDOW_S} s"
+            f"one pinned process per core, all cores = {len(cores)}; numpy {facts['numpy']} ({facts['blas']}), best of "
+            f"{_LIBRARY.most} windows of {_LIBRARY.seconds} s: products of {GEMM_SIZE}x{GEMM_SIZE} matrices, copies of "
+            f"{size // 2**20} MB arrays, bytes read plus bytes written; roofs: loops compiled by "
+            f"{built.compiler or 'no compiler'}, best of {_ROOF.fewest} to {_ROOF.most} windows of {_ROOF.seconds} s, "
+            "by the processes' own CPU time"
         ),
     )
 
@@ -137,15 +131,15 @@ class _Bench:
 
     def numpy(self, kind: str) -> tuple[float, float]:
         """Giga-units a second of numpy's work, on one core and on all."""
-        one = _best_rate(self.workers[-1:], kind, (WINDOWS, WINDOWS), WINDOW_S)
-        return one, _best_rate(self.workers, kind, (WINDOWS, WINDOWS), WINDOW_S) if len(self.workers) > 1 else one
+        one = _best_rate(self.workers[-1:], kind, _LIBRARY)
+        return one, _best_rate(self.workers, kind, _LIBRARY) if len(self.workers) > 1 else one
 
     def best(self, kinds: Sequence[str]) -> tuple[str, float, float]:
         """The fastest of *kinds* on one core, its rate there, and the rate on all cores."""
-        rates = {kind: _best_rate(self.workers[-1:], kind, ROOF_WINDOWS, ROOF_WINDOW_S) for kind in kinds}
+        rates = {kind: _best_rate(self.workers[-1:], kind, _ROOF) for kind in kinds}
         kind = max(rates, key=lambda name: rates[name])
         many = len(self.workers) > 1
-        every = _best_rate(self.workers, kind, ROOF_WINDOWS, ROOF_WINDOW_S) if many else rates[kind]
+        every = _best_rate(self.workers, kind, _ROOF) if many else rates[kind]
         return kind, rates[kind], every
 
     def compute(self, precision: str) -> ComputePeak:
@@ -195,6 +189,22 @@ class _Bench:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Windows:
+    """How often, and by which clock, a rate is measured."""
+
+    fewest: int
+    most: int
+    """Until another window confirms the best."""
+    seconds: float
+    clock: Literal["seconds", "cpu_seconds"]
+
+
+_LIBRARY = _Windows(fewest=3, most=3, seconds=0.12, clock="seconds")
+_ROOF = _Windows(fewest=4, most=24, seconds=0.05, clock="cpu_seconds")
+"""A roof has to be the best that can be: what a core does while other processes have it does not count against it."""
+
+
 class _PeaksWorker:
     """One process of `peaks_worker`."""
 
@@ -241,20 +251,19 @@ class _PeaksWorker:
         )
 
 
-def _best_rate(workers: Sequence[_PeaksWorker], kind: str, windows: tuple[int, int], window_s: float) -> float:
+def _best_rate(workers: Sequence[_PeaksWorker], kind: str, how: _Windows) -> float:
     """Giga-units a second that *workers* reach together, in the best of several windows.
 
-    Of the fewest of *windows*, if another one confirms the best, else of more, up to the most.
+    Of the fewest, if another one confirms the best, else of more, up to the most.
     """
-    fewest, most = windows
     rates: list[float] = []
-    while len(rates) < most:
+    while len(rates) < how.most:
         start = time.monotonic() + START_DELAY_S
         for worker in workers:
-            worker.ask(f"{kind} {start} {window_s}")
+            worker.ask(f"{kind} {start} {how.seconds}")
         answers = [worker.answer() for worker in workers]
-        rates = sorted([*rates, sum(float(one["work"]) / float(one["seconds"]) for one in answers)], reverse=True)
-        if len(rates) >= max(2, fewest) and rates[1] >= CONFIRMED * rates[0]:
+        rates = sorted([*rates, sum(one["work"] / one[how.clock] for one in answers)], reverse=True)
+        if len(rates) >= how.fewest and rates[1] >= CONFIRMED * rates[0]:
             break
     return round(rates[0] / 1e9, 2)
 
