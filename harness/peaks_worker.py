@@ -4,8 +4,8 @@ Started by `peaks` as `python -m bakeoff.harness.peaks_worker CORE SETTINGS`, wh
 size of the array that numpy copies; `loops`, libraries of `peak_loops` by name; `tiers`, bytes to work on by tier. It
 prints one line of JSON when it is ready, with what the system `refused`; then each line on its input, "KIND START
 SECONDS" with START in seconds of the system-wide monotonic clock, is answered by a line with the work done, the seconds
-that it took, and the seconds of CPU time. Kinds are "gemm" and "copy" (numpy's), the names of loops, and "HOW:TIER" with
-HOW one of `MEMORY_WORKS`. It ends at the end of its input.
+that it took, and the seconds of CPU time. Kinds are "gemm" and "copy" (numpy's), the names of loops, and "HOW:TIER"
+with HOW one of `MEMORY_WORKS`. It ends at the end of its input.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ _NOISE = 0.05
 
 
 _ABOVE = (
-    "{rows} took less than the limit, by more than noise: the peaks are too low, or these rows do less than they are held "
-    "to; measure again with `bakeoff target --remeasure` while nothing else runs"
+    "{rows} took less than the limit, by more than noise: the peaks are too low, or these rows do less than they are "
+    "held to; measure again with `bakeoff target --remeasure` while nothing else runs"
 )
 
 
