@@ -57,6 +57,7 @@ def test_a_table_for_people(sandbox: Any, tiny_onnx: str) -> None:
     """Coverage first, then the layers."""
     text = sandbox.run("profile", "--model", tiny_onnx, "--backend", "numpy_reference", *LIMIT).stdout
     assert "anchored" in text
+    assert "efficiency" in text
     assert "conv (Conv)" in text
 
 
