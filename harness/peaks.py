@@ -133,11 +133,11 @@ class _Bench:
 
     def numpy(self, kind: str) -> tuple[float, float]:
         """Giga-units a second of numpy's work, on one core and on all."""
-        one, every = (
+        rates = [
             max(sum(_window(self.workers[-count:], kind, _LIBRARY)) for _ in range(_LIBRARY.most))
-            for count in (1, len(self.workers))
-        )
-        return round(one, 2), round(every, 2)
+            for count in sorted({1, len(self.workers)})
+        ]
+        return round(rates[0], 2), round(rates[-1], 2)
 
     def roofs(self, kinds: Sequence[str]) -> Mapping[str, tuple[float, float]]:
         """The best that one core and all reach in each of *kinds*, giga-units a second.
