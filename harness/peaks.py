@@ -80,7 +80,7 @@ def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None
 
 
 def measure_peaks(cores: Sequence[int]) -> Peaks:
-    """Measure on *cores*, for half a minute; see `Peaks` for what.
+    """Measure on *cores*, for half a minute to a minute; see `Peaks` for what.
 
     numpy's single-core figures are those of the last of *cores*, since the first is where other work tends to run.
     Raises WorkerError if a process cannot do it.
@@ -218,7 +218,7 @@ class _Windows:
 
 
 _LIBRARY = _Windows(fewest=3, most=3, seconds=0.12, clock="seconds")
-_ROOF = _Windows(fewest=6, most=24, seconds=0.05, clock="cpu_seconds")
+_ROOF = _Windows(fewest=6, most=16, seconds=0.05, clock="cpu_seconds")
 """A roof has to be the best that can be: what a core does while other processes have it does not count against it."""
 
 
