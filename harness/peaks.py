@@ -1,8 +1,10 @@
-"""What the target's cores can do at best: fp32 matrix products and memory copies, measured.
+"""What the target's cores and memory can do at best, measured.
 
 One pinned, single-threaded process for each core does the work; the rate of several cores is the sum over processes
-that work in the same window of time, and the best of a few windows counts. The figures are rates that a well-written
-library reaches, not bounds: a convolution can be a little faster than the best matrix product.
+that work in the same window of time, and the best of a few windows counts. There are two kinds of figures. Matrix
+products and copies by numpy are what a well-written library reaches; a convolution can be a little faster than the best
+matrix product. Multiply-adds in registers, and reads and copies in each level of the memory, are roofs: nothing that
+runs on these cores exceeds them.
 """
 
 from __future__ import annotations
@@ -11,28 +13,34 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import psutil
 from pydantic import ValidationError
 
 from ..models.errors import WorkerError
-from ..reports.results import Peaks
-from .cores import core_caches
+from ..reports.results import ComputePeak, Peaks, TierPeak
+from .cores import cache_instances, core_caches
 from .folders import data_folder, write_atomically
-from .peaks_worker import GEMM_SIZE
+from .isa import cpu_facts, isa_features
+from .peak_loops import COMPUTE_LOOPS, PRECISIONS, BuiltLoops, build_loops
+from .peak_tiers import Tier, plan_tiers
+from .peaks_worker import GEMM_SIZE, MEMORY_WORKS
 
 __all__ = ["load_peaks", "measure_peaks", "save_peaks", "target_peaks"]
 
-WINDOWS = 3
-WINDOW_S = 0.12
+CONFIRMED = 0.98
+"""A window confirms the best one if it comes as near to it."""
 START_DELAY_S = 0.01
 """Time for all processes to read the request before their common start."""
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 """A process that has not done all within this time is killed, and nothing is measured."""
 COPY_CACHES = 4
 """A copied array is this many times as large as the last-level cache, so that memory is measured."""
@@ -55,11 +63,15 @@ def target_peaks(target_id: str, cores: Sequence[int], *, remeasure: bool = Fals
 
 
 def load_peaks(target_id: str, folder: Path | None = None) -> Peaks | None:
-    """The peaks kept for *target_id* below *folder* (by default bakeoff's data folder); None if there are none."""
+    """The peaks kept for *target_id* below *folder* (by default bakeoff's data folder); None if there are none.
+
+    Those that an earlier version kept without roofs count as none.
+    """
     try:
-        return Peaks.model_validate_json(_file(target_id, folder).read_bytes())
+        kept = Peaks.model_validate_json(_file(target_id, folder).read_bytes())
     except (OSError, ValidationError):
         return None
+    return kept if kept.compute else None
 
 
 def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None:
@@ -68,41 +80,156 @@ def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None
 
 
 def measure_peaks(cores: Sequence[int]) -> Peaks:
-    """Measure on *cores*, for about two seconds: GFLOP/s of fp32 matrix products, GB/s of copies (read plus written).
+    """Measure on *cores*, for half a minute to a minute; see `Peaks` for what.
 
-    The single-core figures are those of the last of *cores*, since the first is where other work tends to run.
+    numpy's single-core figures are those of the last of *cores*, since the first is where other work tends to run.
     Raises WorkerError if a process cannot do it.
     """
+    isa = isa_features(cpu_facts().flags)
+    tiers = plan_tiers(core_caches(cores[-1]), cache_instances(cores), cores, int(psutil.virtual_memory().available))
     size = _copy_bytes(cores)
-    with ExitStack() as stack:
-        workers = [stack.enter_context(_PeaksWorker(core, size)) for core in cores]
-        facts = [worker.answer() for worker in workers][-1]
-        rates = {
-            (kind, count): _best_rate(workers[-count:], kind)
-            for kind in ("gemm", "copy")
-            for count in sorted({1, len(workers)})
+    with tempfile.TemporaryDirectory(prefix="bakeoff-peaks-") as scratch, ExitStack() as stack:
+        built = build_loops(isa, Path(scratch))
+        settings = {
+            "copy_bytes": size,
+            "loops": {name: str(path) for name, path in built.libraries.items()},
+            "tiers": {tier.name: tier.working_set_bytes for tier in tiers},
         }
+        workers = [stack.enter_context(_PeaksWorker(core, settings)) for core in cores]
+        facts = [worker.answer() for worker in workers][-1]
+        bench = _Bench(workers=workers, built=built, isa=isa, refused=facts["refused"])
+        gemm, copied = bench.numpy("gemm"), bench.numpy("copy")
+        kinds = [name for precision in PRECISIONS for name in bench.loops(precision)]
+        if "MEMORY" in built.libraries:
+            kinds += [f"{how}:{tier.name}" for tier in tiers for how in MEMORY_WORKS]
+        rates = bench.roofs(kinds)
     return Peaks(
-        gemm_fp32_single_core_gflops=rates["gemm", 1],
-        gemm_fp32_all_cores_gflops=rates["gemm", len(cores)],
-        copy_bandwidth_single_core_gbytes_s=rates["copy", 1],
-        copy_bandwidth_all_cores_gbytes_s=rates["copy", len(cores)],
+        gemm_fp32_single_core_gflops=gemm[0],
+        gemm_fp32_all_cores_gflops=gemm[1],
+        copy_bandwidth_single_core_gbytes_s=copied[0],
+        copy_bandwidth_all_cores_gbytes_s=copied[1],
+        compute=tuple(bench.compute(precision, rates) for precision in PRECISIONS),
+        tiers=tuple(bench.memory(tier, rates) for tier in tiers),
+        cores=len(cores),
         method=(
-            f"numpy {facts['numpy']} ({facts['blas']}), one pinned process per core, best of {WINDOWS} windows of "
-            f"{WINDOW_S} s; products of {GEMM_SIZE}x{GEMM_SIZE} matrices; copies of {size // 2**20} MB arrays, bytes "
-            f"read plus bytes written; all cores = {len(cores)}"
+            f"one pinned process per core, all cores = {len(cores)}; numpy {facts['numpy']} ({facts['blas']}), best of "
+            f"{_LIBRARY.most} windows of {_LIBRARY.seconds} s: products of {GEMM_SIZE}x{GEMM_SIZE} matrices, copies of "
+            f"{size // 2**20} MB arrays, bytes read plus bytes written; roofs: loops compiled by "
+            f"{built.compiler or 'no compiler'}, best of {_ROOF.fewest} to {_ROOF.most} windows of {_ROOF.seconds} s, "
+            "by the processes' own CPU time"
         ),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """Processes that are ready to measure."""
+
+    workers: Sequence[_PeaksWorker]
+    built: BuiltLoops
+    isa: Sequence[str]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Loops whose instructions the system does not allow, and what it says."""
+
+    def numpy(self, kind: str) -> tuple[float, float]:
+        """Giga-units a second of numpy's work, on one core and on all."""
+        rates = [
+            max(sum(_window(self.workers[-count:], kind, _LIBRARY)) for _ in range(_LIBRARY.most))
+            for count in sorted({1, len(self.workers)})
+        ]
+        return round(rates[0], 2), round(rates[-1], 2)
+
+    def roofs(self, kinds: Sequence[str]) -> Mapping[str, tuple[float, float]]:
+        """The best that one core and all reach in each of *kinds*, giga-units a second.
+
+        All kinds have their windows in turn: where a machine is slow for some seconds none of them is for all of its
+        own. One core can do what any did beside the others, so that counts, too.
+        """
+        counts = sorted({1, len(self.workers)})
+        reached: dict[tuple[str, int], list[float]] = {(kind, count): [] for kind in kinds for count in counts}
+        single = dict.fromkeys(kinds, 0.0)
+        for rounds in range(_ROOF.most):
+            for (kind, count), rates in reached.items():
+                if rounds < _ROOF.fewest or not _confirmed(rates):
+                    found = _window(self.workers[-count:], kind, _ROOF)
+                    rates.append(sum(found))
+                    single[kind] = max(single[kind], *found)
+        return {kind: (round(single[kind], 2), round(max(reached[kind, counts[-1]]), 2)) for kind in kinds}
+
+    def loops(self, precision: str) -> list[str]:
+        """Names of the loops for *precision* that can run."""
+        if self.built.reason(precision, self.isa):
+            return []
+        names = [loop.name for loop in COMPUTE_LOOPS if loop.precision == precision]
+        return [name for name in names if name in self.built.libraries and name not in self.refused]
+
+    def compute(self, precision: str, rates: Mapping[str, tuple[float, float]]) -> ComputePeak:
+        """Multiply-accumulates in *precision*, by the fastest instruction that there is for them."""
+        loops = {loop.name: loop for loop in COMPUTE_LOOPS if loop.precision == precision}
+        usable = self.loops(precision)
+        if not usable:
+            refused = [words for name, words in self.refused.items() if name in loops]
+            return ComputePeak(precision=precision, reason=self.built.reason(precision, self.isa) or refused[-1])
+        name = max(usable, key=lambda name: rates[name])
+        remarks = [
+            f"without {loop.instruction}: {words}"
+            for loop in loops.values()
+            if (words := self.refused.get(loop.name) or self.built.failures.get(loop.name))
+        ]
+        if not loops[name].tested:
+            remarks.append("the loop was written by the documentation, and never run by bakeoff's own tests")
+        return ComputePeak(
+            precision=precision,
+            instruction=loops[name].instruction,
+            single_core_gmac_s=rates[name][0],
+            all_cores_gmac_s=rates[name][1],
+            reason="; ".join(remarks),
+        )
+
+    def memory(self, tier: Tier, rates: Mapping[str, tuple[float, float]]) -> TierPeak:
+        """Reads and copies of what fits *tier*."""
+        facts: dict[str, Any] = {
+            "tier": tier.name,
+            "capacity_bytes": tier.capacity_bytes,
+            "instances": tier.instances,
+            "working_set_bytes": tier.working_set_bytes,
+        }
+        if "MEMORY" not in self.built.libraries:
+            return TierPeak(**facts, reason=self.built.failures["MEMORY"])
+        read, *copies = (rates[f"{how}:{tier.name}"] for how in MEMORY_WORKS)
+        return TierPeak(
+            **facts,
+            read_single_core_gbytes_s=read[0],
+            read_all_cores_gbytes_s=read[1],
+            copy_single_core_gbytes_s=max(one for one, _ in copies),
+            copy_all_cores_gbytes_s=max(every for _, every in copies),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Windows:
+    """How often, and by which clock, a rate is measured."""
+
+    fewest: int
+    most: int
+    """Until another window confirms the best."""
+    seconds: float
+    clock: Literal["seconds", "cpu_seconds"]
+
+
+_LIBRARY = _Windows(fewest=3, most=3, seconds=0.12, clock="seconds")
+_ROOF = _Windows(fewest=6, most=16, seconds=0.05, clock="cpu_seconds")
+"""A roof has to be the best that can be: what a core does while other processes have it does not count against it."""
 
 
 class _PeaksWorker:
     """One process of `peaks_worker`."""
 
-    def __init__(self, core: int, copy_bytes: int) -> None:
+    def __init__(self, core: int, settings: Mapping[str, object]) -> None:
         self._core = core
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bakeoff.harness.peaks_worker", str(core), str(copy_bytes)],
+            [sys.executable, "-m", "bakeoff.harness.peaks_worker", str(core), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -128,7 +255,7 @@ class _PeaksWorker:
                 self._process.stdin.write(request + "\n")
                 self._process.stdin.flush()
 
-    def answer(self) -> dict[str, float | str]:
+    def answer(self) -> dict[str, Any]:
         """Read one answer. Raises WorkerError if the process has ended instead."""
         line = self._process.stdout.readline() if self._process.stdout is not None else ""
         if line:
@@ -141,16 +268,18 @@ class _PeaksWorker:
         )
 
 
-def _best_rate(workers: Sequence[_PeaksWorker], kind: str) -> float:
-    """Giga-units a second that *workers* reach together, in the best of several windows."""
-    best = 0.0
-    for _ in range(WINDOWS):
-        start = time.monotonic() + START_DELAY_S
-        for worker in workers:
-            worker.ask(f"{kind} {start} {WINDOW_S}")
-        answers = [worker.answer() for worker in workers]
-        best = max(best, sum(float(one["work"]) / float(one["seconds"]) for one in answers))
-    return round(best / 1e9, 2)
+def _window(workers: Sequence[_PeaksWorker], kind: str, how: _Windows) -> list[float]:
+    """Giga-units a second that each of *workers* reaches in a window that all share."""
+    start = time.monotonic() + START_DELAY_S
+    for worker in workers:
+        worker.ask(f"{kind} {start} {how.seconds}")
+    return [one["work"] / one[how.clock] / 1e9 for one in [worker.answer() for worker in workers]]
+
+
+def _confirmed(rates: Sequence[float]) -> bool:
+    """Whether another window comes near the best one."""
+    second, best = sorted(rates)[-2:]
+    return second >= CONFIRMED * best
 
 
 def _copy_bytes(cores: Sequence[int]) -> int:

@@ -32,6 +32,8 @@ def profile_report(report: ProfileReport, top: int) -> Group:
         profiles = [profile for profile in report.profiles if _setting(profile) == setting]
         parts.append(_coverage(setting, profiles))
         parts.extend(_remarks(profiles))
+        if any(profile.limit_ms is not None for profile in profiles):
+            parts.append(_limits(profiles))
         groups = [group for group in report.groups if _setting(group) == setting]
         if groups:
             parts.append(_layers(groups, top))
@@ -43,6 +45,7 @@ def profile_report(report: ProfileReport, top: int) -> Group:
         parts.append(text.append(_clean(f": {missing.reason}")))
     if report.profiles:
         parts.append(Text(_LEGEND, style="dim"))
+    parts.extend(Text(_clean(words), style="dim") for words in report.assumptions)
     return Group(*parts)
 
 
@@ -92,6 +95,27 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
     return table
 
 
+def _limits(profiles: Sequence[BackendProfile]) -> Table:
+    """How near each backend comes to what this machine could do at best."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("backend", min_width=11)
+    for name in ("ms", "limit, ms", "efficiency", "bound by", "limit of its rows, ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for profile in sorted(profiles, key=lambda found: found.median_ms):
+        table.add_row(
+            _clean(profile.backend),
+            words.ms(profile.median_ms),
+            words.ms(profile.limit_ms),
+            words.percent(profile.efficiency),
+            f"{profile.roof.bound}, {profile.roof.precision}" if profile.roof else words.MISSING,
+            words.ms(profile.rows_limit_ms),
+        )
+    return table
+
+
 def _signed(share: float) -> str:
     return f"{100 * share:+.1f}%"
 
@@ -110,6 +134,8 @@ def _remarks(profiles: Sequence[BackendProfile]) -> Iterator[Text]:
             yield Text(f"{name}: {_clean(', '.join(profile.marks))}", style="yellow")
         for note in profile.notes:
             yield Text(f"{name}: {_clean(note)}", style="dim")
+        if profile.energy_mj is not None:
+            yield Text(f"{name}: {words.ms(profile.energy_mj)} mJ an inference, all of the processor", style="dim")
     for reason in dict.fromkeys(reason for profile in profiles for reason in profile.suspicious):
         who = [_clean(profile.backend) for profile in profiles if reason in profile.suspicious]
         yield Text(f"{words.listed(who)} suspicious: ", style="yellow").append(_clean(reason), style="default")
@@ -130,11 +156,19 @@ def _layers(groups: Sequence[GroupTimes], top: int) -> Table:
         footer = words.ms(sum(group.ms.get(backend, 0.0) for group in rest))
         table.add_column(_clean(backend), justify="right", no_wrap=True, footer=footer)
     if limited:
-        table.add_column("limit", justify="right", no_wrap=True)
+        for name in ("limit", "best of limit"):
+            table.add_column(name, justify="right", no_wrap=True)
     for group in shown:
         cells = [words.ms(group.ms.get(backend)) for backend in backends]
-        table.add_row(_clean(layer_label(group)), *cells, *([words.ms(group.limit_ms)] if limited else []))
+        table.add_row(_clean(layer_label(group)), *cells, *(_best_of_limit(group) if limited else ()))
     return table
+
+
+def _best_of_limit(group: GroupTimes) -> tuple[str, str]:
+    """The limit of *group*, and how near the backend comes to it that is fastest there."""
+    best = min(group.ms.values(), default=0.0)
+    near = group.limit_ms / best if group.limit_ms is not None and best > 0 else None
+    return words.ms(group.limit_ms), words.percent(near)
 
 
 def _model(layer: VariantTimes) -> Setting:
