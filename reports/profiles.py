@@ -12,6 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .results import Peaks
+
 __all__ = [
     "PROFILE_SCHEMA_VERSION",
     "SCHEMA_PATH",
@@ -21,6 +23,7 @@ __all__ = [
     "GroupTimes",
     "NotProfiled",
     "ProfileReport",
+    "Roof",
     "RowNode",
     "RowTime",
     "TimeShares",
@@ -36,6 +39,29 @@ SCHEMA_PATH = Path(__file__).with_name("schema") / "profile.schema.json"
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Roof(_Record):
+    """What this machine could do at best for some nodes that run as one kernel."""
+
+    limit_ms: float
+    """No kernel can be faster: the longer one of *compute_ms* and *memory_ms*."""
+    bound: Literal["compute", "memory"]
+    """Which of them it is."""
+    compute_ms: float
+    """The fewest multiplications of any known algorithm (Winograd's where it applies) at the precision's peak."""
+    direct_ms: float
+    """As *compute_ms*, with the textbook's multiplications: no kernel without Winograd can be faster."""
+    memory_ms: float
+    """Bytes that have to be moved, at the bandwidth of the tiers that can hold them."""
+    macs: int
+    """Multiply-accumulates by the textbook."""
+    moved_bytes: int
+    """Inputs, weights and outputs, each once, in the precision that is executed."""
+    precision: str
+    """Whose peak it is."""
+    tier: str
+    """The level of the memory that *memory_ms* is owed to: "L1", "L2", "L3", "memory"."""
 
 
 class RowNode(_Record):
@@ -76,6 +102,12 @@ class RowTime(_Record):
     """What it executed in, where the runtime tells."""
     nodes: tuple[RowNode, ...] = ()
     """In topological order; not to be trusted where the mapping was refused."""
+    limit_ms: float | None = None
+    """What this machine could do at best; null where the row has no nodes of its own, or nothing is known."""
+    efficiency: float | None = None
+    """*limit_ms* over *median_ms*: 1 is the best that can be."""
+    roof: Roof | None = None
+    """How *limit_ms* comes about."""
 
 
 class TimeShares(_Record):
@@ -166,6 +198,16 @@ class BackendProfile(_Record):
     """In order of execution."""
     suspicious: tuple[str, ...] = ()
     """What makes the figures doubtful: a busy machine, ..."""
+    limit_ms: float | None = None
+    """What this machine could do at best for the whole model in the precisions that were executed, were all of it one
+    kernel; null where it is not known."""
+    efficiency: float | None = None
+    """*limit_ms* over *median_ms*."""
+    rows_limit_ms: float | None = None
+    """Sum of the rows' limits: the best that could be with kernels divided as they are here. Rows without a limit of
+    their own (copies, ...) count as nothing."""
+    roof: Roof | None = None
+    """How *limit_ms* comes about."""
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     """What holds it back, costliest first."""
@@ -188,7 +230,10 @@ class GroupTimes(_Record):
     ms: dict[str, float]
     """By backend: sum of its rows' medians. A backend whose mapping was refused is left out."""
     limit_ms: float | None = None
-    """What this machine could do at best; null where its peaks are not known."""
+    """What this machine could do at best, in the fastest precision that the graph or any backend has for them; null
+    where its peaks are not known."""
+    roof: Roof | None = None
+    """How *limit_ms* comes about."""
 
 
 class VariantTimes(_Record):
@@ -233,6 +278,10 @@ class ProfileReport(_Record):
     layers: tuple[VariantTimes, ...] = ()
     """Groups joined over variants, where a model has more than one."""
     not_profiled: tuple[NotProfiled, ...] = ()
+    peaks: Peaks | None = None
+    """Of this machine, as measured: what the limits come from."""
+    assumptions: tuple[str, ...] = ()
+    """In words, what the limits take for granted; and why there are none, where there are none."""
 
 
 def profile_schema() -> str:

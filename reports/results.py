@@ -19,6 +19,7 @@ __all__ = [
     "BaselineFigure",
     "Cell",
     "CheckResult",
+    "ComputePeak",
     "Control",
     "Cpu",
     "ExecutedFacts",
@@ -30,6 +31,7 @@ __all__ = [
     "Run",
     "StepFacts",
     "Target",
+    "TierPeak",
     "TuningFacts",
     "TuningPoint",
 ]
@@ -66,6 +68,40 @@ class Accelerator(_Record):
     seen_by: str
 
 
+class ComputePeak(_Record):
+    """How fast the cores multiply and add in one precision, their operands in registers."""
+
+    precision: str
+    """"fp32", "fp16", "bf16", "int8"."""
+    instruction: str = ""
+    """The fastest of the instructions that were tried: "AVX-512 vfmadd231ps"."""
+    single_core_gmac_s: float | None = None
+    """Multiply-accumulates, 10^9 a second; each is two FLOP."""
+    all_cores_gmac_s: float | None = None
+    reason: str = ""
+    """Why it was not measured."""
+
+
+class TierPeak(_Record):
+    """How fast the cores move data whose working set fits one level of the memory."""
+
+    tier: str
+    """"L1", "L2", "L3", "memory"."""
+    capacity_bytes: int | None = None
+    """Of one cache; null of memory."""
+    instances: int = 1
+    """How many such caches the usable cores have."""
+    working_set_bytes: int | None = None
+    """What each core worked on."""
+    read_single_core_gbytes_s: float | None = None
+    read_all_cores_gbytes_s: float | None = None
+    copy_single_core_gbytes_s: float | None = None
+    """Bytes read plus bytes written."""
+    copy_all_cores_gbytes_s: float | None = None
+    reason: str = ""
+    """Why it was not measured."""
+
+
 class Peaks(_Record):
     """Rates measured on the target; null where measuring was not possible."""
 
@@ -73,6 +109,12 @@ class Peaks(_Record):
     gemm_fp32_all_cores_gflops: float | None = None
     copy_bandwidth_single_core_gbytes_s: float | None = None
     copy_bandwidth_all_cores_gbytes_s: float | None = None
+    compute: tuple[ComputePeak, ...] = ()
+    """By precision: what no layer can exceed."""
+    tiers: tuple[TierPeak, ...] = ()
+    """Nearest to the cores first."""
+    cores: int | None = None
+    """How many "all cores" are."""
     method: str = ""
 
 
