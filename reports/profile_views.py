@@ -8,12 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from . import words
 from .layer_words import layer_label, main_node, main_place, op_kind
 from .profiles import BackendProfile, GroupTimes, NotProfiled, ProfileReport, RowTime
 
-__all__ = ["NO_ROW", "RUNTIME", "UNMAPPED", "LayerView", "Share", "Sitting", "kind_shares", "sittings"]
+__all__ = [
+    "NO_ROW",
+    "REFUSED",
+    "RUNTIME",
+    "UNMAPPED",
+    "LayerView",
+    "Share",
+    "Sitting",
+    "kind_shares",
+    "share",
+    "sittings",
+]
 
 RUNTIME = "runtime's own"
 """Copies into other layouts and the like."""
@@ -94,12 +106,6 @@ class Sitting:
         return any(layer.limit_ms is not None for layer in self.layers)
 
     @property
-    def limit_ms(self) -> float | None:
-        """What this machine could do at best for all layers together; None where any layer's limit is not known."""
-        limits = [layer.limit_ms for layer in self.layers if layer.limit_ms is not None]
-        return sum(limits) if limits and len(limits) == len(self.layers) else None
-
-    @property
     def leaders(self) -> tuple[BackendProfile, ...]:
         """The fastest, and those whose interval of the median meets its own."""
         best = self.profiles[:1]
@@ -137,8 +143,11 @@ def _key(found: BackendProfile | GroupTimes | NotProfiled) -> _Key:
     return found.model, found.variant, found.threads, found.batch, found.device
 
 
-def _sorted_out[Found: (BackendProfile, GroupTimes, NotProfiled)](every: Iterable[Found]) -> dict[_Key, list[Found]]:
-    found: dict[_Key, list[Found]] = {}
+_Found = TypeVar("_Found", BackendProfile, GroupTimes, NotProfiled)
+
+
+def _sorted_out(every: Iterable[_Found]) -> dict[_Key, list[_Found]]:
+    found: dict[_Key, list[_Found]] = {}
     for one in every:
         found.setdefault(_key(one), []).append(one)
     return found
