@@ -18,6 +18,8 @@ from .marks import precision_asked, ran_as_asked
 from .page import Drawn, asset, draw, environment, script, sha256
 from .palette import styles
 from .pareto_chart import pareto_chart
+from .profile_html import PROFILE_NAMES, ProfileSection, backends_of, profile_section
+from .profiles import ProfileReport
 from .reasons import Remark, remarks
 from .recipes import full_name, steps_of
 from .results import Run
@@ -65,6 +67,8 @@ class _Section:
     """Charts by variant and setting title."""
     tuned: tuple[_Tuned, ...]
     """Cells whose schedules a search found."""
+    profiles: tuple[ProfileSection, ...]
+    """Where the time goes, layer by layer."""
 
     @property
     def untuned(self) -> tuple[str, ...]:
@@ -77,7 +81,8 @@ class _Section:
     @property
     def drawn(self) -> bool:
         """Whether there is any chart."""
-        return bool(self.speed_ups) or any(self.drawings.values()) or any(costs.front for costs in self.trades)
+        charts = (*self.speed_ups, *self.drawings.values(), *(costs.front for costs in self.trades))
+        return any(charts) or any(found.drawn for found in self.profiles)
 
     @property
     def costs(self) -> dict[str, list[_Costs]]:
@@ -116,7 +121,7 @@ def _charted(comparison: Comparison, view: RunView) -> bool:
     return len(view.comparisons) <= _MANY or comparison.variant == full_name(comparison.model)
 
 
-def _section(number: int, view: RunView, looks: Styles) -> _Section:
+def _section(number: int, view: RunView, profiles: Sequence[ProfileReport], looks: Styles) -> _Section:
     prefix = f"r{number}"
     gains = [chart for setting in view.settings if (chart := speed_up_chart(view, setting, looks)) is not None]
     drawings = {}
@@ -134,6 +139,7 @@ def _section(number: int, view: RunView, looks: Styles) -> _Section:
         speed_ups=tuple(draw(f"{prefix}s{place}", chart) for place, chart in enumerate(gains)),
         drawings=drawings,
         tuned=tuple(_tuned(f"{prefix}t{place}", found, view, looks) for place, found in enumerate(tuned_cells(view))),
+        profiles=tuple(profile_section(f"{prefix}q{place}", found, looks) for place, found in enumerate(profiles)),
     )
 
 
@@ -142,17 +148,20 @@ def _tuned(ident: str, found: TunedCell, view: RunView, looks: Styles) -> _Tuned
     return _Tuned(found=found, curves=tuple(draw(f"{ident}v{which}", chart) for which, chart in enumerate(charts)))
 
 
-def render_html(runs: Sequence[Run]) -> str:
+def render_html(runs: Sequence[Run], profiles: Sequence[ProfileReport] = ()) -> str:
     """The whole report on *runs* as one HTML document.
 
-    One run gives a page on its target. Several are put side by side first, then shown one after the other. Raises
-    ValueError for no runs at all.
+    One run gives a page on its target. Several are put side by side first, then shown one after the other. Each of
+    *profiles* stands with the first run on its target; one of a target without a run is left out. Raises ValueError
+    for no runs at all.
     """
     if not runs:
         raise ValueError("a report needs at least one run")
     views = [run_view(run) for run in runs]
-    looks = styles(name for view in views for name in view.backends)
-    sections = [_section(number, view, looks) for number, view in enumerate(views)]
+    looks = styles([*(name for view in views for name in view.backends), *backends_of(profiles)])
+    sections = []
+    for number, (view, own) in enumerate(zip(views, _by_run(runs, profiles), strict=True)):
+        sections.append(_section(number, view, own, looks))
     code = script(any(section.drawn for section in sections))
     page = environment(**_NAMES).get_template("page.html.j2")
     return str(
@@ -168,7 +177,18 @@ def render_html(runs: Sequence[Run]) -> str:
     )
 
 
+def _by_run(runs: Sequence[Run], profiles: Sequence[ProfileReport]) -> list[list[ProfileReport]]:
+    """The profiles that belong to each of *runs*."""
+    found: list[list[ProfileReport]] = [[] for _ in runs]
+    targets = [run.target_id for run in runs]
+    for profile in profiles:
+        if profile.target_id in targets:
+            found[targets.index(profile.target_id)].append(profile)
+    return found
+
+
 _NAMES = {
+    **PROFILE_NAMES,
     "facts": facts,
     "strips": strips,
     "verdicts": verdicts,

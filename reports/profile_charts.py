@@ -45,6 +45,7 @@ def kind_chart(sitting: Sitting) -> Chart | None:
                 "start": round(start, 6),
                 "end": round(start + share.ms, 6),
                 "middle": round(start + share.ms / 2, 6),
+                "ink": "var(--ink)" if share.kind in _NO_OPERATORS[2:] else "var(--surface)",
                 "say": words.percent(share.share, 0) if share.ms > _WORDS_WIDE * top else "",
                 "figure": f"{words.ms(share.ms)} ms",
                 "part": words.percent(share.share),
@@ -90,10 +91,11 @@ def _kind_body(kinds: Sequence[str], backends: Sequence[str]) -> Spec:
                 },
             },
             {
-                "mark": {"type": "text", "fontSize": 11, "color": "var(--surface)"},
+                "mark": {"type": "text", "fontSize": 11},
                 "encoding": {
                     "x": {**x, "field": "middle"},
                     "text": {"field": "say", "type": "nominal"},
+                    "color": {"field": "ink", "type": "nominal", "scale": None},
                 },
             },
         ],

@@ -4,19 +4,47 @@ from __future__ import annotations
 
 from . import words
 from .intervals import Interval
-from .profile_views import Sitting
+from .profile_views import Sitting, share
 from .profiles import BackendProfile, Finding
 
-__all__ = ["coverage_sentence", "finding_words", "mapping_words", "median_words", "profile_verdict", "reach_words"]
+__all__ = [
+    "change",
+    "coverage_sentence",
+    "finding_words",
+    "interval_of",
+    "mapping_words",
+    "median_words",
+    "profile_verdict",
+    "reach_words",
+    "remarks",
+    "signed",
+]
 
+_SHOWN = 2
+"""Failures of one check that are told in full."""
 _GOOD = 0.95
 """Share of the time whose nodes the runtime itself has to tell for a mapping to be called well founded."""
 
 
 def median_words(profile: BackendProfile) -> str:
     """ "8.12 ms (8.05 to 8.20)"."""
+    return f"{words.ms(profile.median_ms)} ms ({interval_of(profile)})"
+
+
+def interval_of(profile: BackendProfile) -> str:
+    """ "8.05 to 8.20", milliseconds."""
     bounds = Interval(low=profile.ci_low_ms, high=profile.ci_high_ms)
-    return f"{words.ms(profile.median_ms)} ms ({words.interval_ms(bounds, profile.median_ms)})"
+    return words.interval_ms(bounds, profile.median_ms)
+
+
+def signed(part: float, whole: float) -> str:
+    """*part* of *whole* as a percentage with its sign."""
+    return f"{100 * part / whole:+.1f}%" if whole > 0 else words.MISSING
+
+
+def change(ms: float) -> str:
+    """Milliseconds more or less, with their sign."""
+    return f"{'+' if ms >= 0 else '−'}{words.ms(abs(ms))}"  # noqa: RUF001
 
 
 def reach_words(profile: BackendProfile) -> str:
@@ -75,14 +103,15 @@ def coverage_sentence(sitting: Sitting) -> str:
         least = min(sound, key=lambda found: found.shares.anchored)
         anchored = words.percent(least.shares.anchored)
         unmapped = words.percent(max(found.shares.unmapped for found in sound))
-        residual = max((found.residual_ms / found.median_ms for found in sound if found.median_ms > 0), key=abs, default=0)
-        overhead = max((found.overhead - 1 for found in sound), key=abs)
+        residual = max(sound, key=lambda found: abs(share(found.residual_ms, found.median_ms) or 0.0))
+        overhead = max(sound, key=lambda found: abs(found.overhead - 1))
         who = "in every backend" if len(sound) > 1 else f"in {least.backend}"
         weak = "" if least.shares.anchored >= _GOOD else f", least in {least.backend}"
         said.append(
             f"Evidence says which nodes at least {anchored} of the time belongs to {who}{weak}; at most {unmapped} is "
-            f"unmapped. Rows and median without the profiler differ by {_signed(residual)} at most; profiling costs "
-            f"{_signed(overhead)} at most."
+            f"unmapped. Rows and median without the profiler differ by "
+            f"{signed(residual.residual_ms, residual.median_ms)} at most; profiling costs "
+            f"{signed(overhead.overhead - 1, 1)} at most."
         )
     if refused:
         said.append(
@@ -92,5 +121,22 @@ def coverage_sentence(sitting: Sitting) -> str:
     return " ".join(said)
 
 
-def _signed(part: float) -> str:
-    return f"{100 * part:+.1f}%"
+
+def remarks(sitting: Sitting) -> tuple[str, ...]:
+    """What must stand beside the figures: failed checks, doubts, notes, and pairs that no check tells apart."""
+    said: list[str] = []
+    for profile in sitting.profiles:
+        for check, failures in profile.failures.items():
+            more = f" (and {len(failures) - _SHOWN} more)" if len(failures) > _SHOWN else ""
+            said.append(f"{profile.backend} refused, {check}: {'; '.join(failures[:_SHOWN])}{more}.")
+        said += [f"{profile.backend}: {note}." for note in profile.notes]
+        if profile.exchangeable:
+            pairs = words.plural(len(profile.exchangeable), "pair")
+            said.append(
+                f"{profile.backend}: for {pairs} of heavy nodes there is the runtime’s word alone; no check would tell "
+                f"them apart, {' from '.join(profile.exchangeable[0])} for one."
+            )
+    for reason in dict.fromkeys(reason for profile in sitting.profiles for reason in profile.suspicious):
+        who = [profile.backend for profile in sitting.profiles if reason in profile.suspicious]
+        said.append(f"{words.listed(who)} suspicious: {reason}.")
+    return tuple(said)

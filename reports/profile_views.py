@@ -100,6 +100,10 @@ class Sitting:
         """The layers, costliest first."""
         return tuple(sorted(self.layers, key=lambda layer: -layer.most_ms))
 
+    def layer_sum(self, backend: str) -> float:
+        """What all layers together take in *backend*."""
+        return sum(layer.ms.get(backend, 0.0) for layer in self.layers)
+
     @property
     def limited(self) -> bool:
         """Whether the machine's limit is known for any layer."""

@@ -65,3 +65,104 @@ window.addEventListener("afterprint", () => {
     delete fold.dataset.printed;
   }
 });
+
+// Tables of layers: sorted by their columns and filtered by words; what was not measured comes last.
+const figure = (cell) => {
+  const found = parseFloat(cell.textContent.replaceAll(",", ""));
+  return Number.isNaN(found) ? null : found;
+};
+
+function sortable(table) {
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    const words = !head.classList.contains("num");
+    button.addEventListener("click", () => {
+      const first = words || column === 0 ? "ascending" : "descending";
+      const other = first === "ascending" ? "descending" : "ascending";
+      const order = head.getAttribute("aria-sort") === first ? other : first;
+      const sign = order === "ascending" ? 1 : -1;
+      const compare = words
+        ? (one, two) => sign * one.key.localeCompare(two.key)
+        : (one, two) => (one.key === null) - (two.key === null) || sign * (one.key - two.key);
+      const keyed = [...body.rows].map((row) => ({ row, key: words ? row.cells[column].textContent : figure(row.cells[column]) }));
+      body.append(...keyed.sort(compare).map((found) => found.row));
+      for (const each of heads) each.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", order);
+    });
+  });
+}
+
+function filterable(layers) {
+  const box = layers.querySelector("[data-filter]");
+  const field = box.querySelector("input");
+  const status = box.querySelector("[role=status]");
+  const rows = [...layers.querySelector("tbody").rows];
+  const texts = rows.map((row) => `${row.cells[1].textContent} ${row.cells[1].title} ${row.cells[2].textContent}`.toLowerCase());
+  box.hidden = false;
+  field.addEventListener("input", () => {
+    const asked = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    rows.forEach((row, number) => {
+      row.hidden = !asked.every((word) => texts[number].includes(word));
+      if (!row.hidden) shown += 1;
+    });
+    status.textContent = asked.length ? `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} layers` : "";
+  });
+}
+
+for (const layers of document.querySelectorAll("[data-layers]")) {
+  sortable(layers.querySelector("table"));
+  filterable(layers);
+}
+
+// Milliseconds as the page writes them: the rounding error stays under about half a percent.
+function spoken(value) {
+  if (value === null) return "\u2013";
+  const digits = value > 0 ? Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(value / 2)))) : 0;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+function row(change) {
+  const found = document.createElement("tr");
+  const more = (change.ms >= 0 ? "+" : "\u2212") + spoken(Math.abs(change.ms));
+  [change.label, spoken(change.one), spoken(change.other), more].forEach((text, place) => {
+    const cell = document.createElement(place ? "td" : "th");
+    if (place) cell.className = "num";
+    else cell.scope = "row";
+    if (place === 3) cell.classList.add(change.ms > 0 ? "more" : "less");
+    cell.textContent = text;
+    found.append(cell);
+  });
+  return found;
+}
+
+function pairs(section) {
+  const data = JSON.parse(document.getElementById(`${section.dataset.pairing}-pairs`).textContent);
+  const [one, other] = section.querySelectorAll("select");
+  const shown = 100;
+  section.querySelector("[data-filter]").hidden = false;
+  const compare = () => {
+    const [a, b] = [Number(one.value), Number(other.value)];
+    const changes = data.labels
+      .map((label, place) => ({ label, one: data.ms[place][a], other: data.ms[place][b] }))
+      .map((found) => ({ ...found, ms: (found.other ?? 0) - (found.one ?? 0) }))
+      .filter((found) => found.ms !== 0)
+      .sort((first, second) => Math.abs(second.ms) - Math.abs(first.ms));
+    section.querySelector("tbody").replaceChildren(...changes.slice(0, shown).map(row));
+    section.querySelector("[data-name=one]").textContent = data.columns[a];
+    section.querySelector("[data-name=other]").textContent = data.columns[b];
+    const more = data.medians[b] - data.medians[a];
+    section.querySelector("[role=status]").textContent = `${data.columns[a]} takes ${spoken(data.medians[a])} ms, ${data.columns[b]} ${spoken(data.medians[b])} ms: ${spoken(Math.abs(more))} ms ${more >= 0 ? "more" : "less"}.`;
+    const left = changes.length - shown;
+    section.querySelector("[data-left]").textContent = left > 0 ? `${left.toLocaleString("en")} layers with smaller differences are left out.` : "";
+  };
+  one.addEventListener("change", compare);
+  other.addEventListener("change", compare);
+}
+
+for (const section of document.querySelectorAll("[data-pairing]")) pairs(section);
