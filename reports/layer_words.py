@@ -30,7 +30,7 @@ def layer_label(layer: GroupTimes | VariantTimes) -> str:
 
 
 def op_kind(op: str, weight_shape: Sequence[int] | None) -> str:
-    """ "Conv 3×3", "depthwise Conv", else the operator alone; *weight_shape* is (outputs, inputs of a group, ...)."""
+    """ "Conv 3x3", "depthwise Conv", else the operator alone; *weight_shape* is (outputs, inputs of a group, ...)."""
     if "Conv" not in op or "Transpose" in op or weight_shape is None or len(weight_shape) < 3:
         return op
     outputs, inputs, *kernel = weight_shape

@@ -60,9 +60,7 @@ def kind_chart(sitting: Sitting) -> Chart | None:
     body = _kind_body(kinds, [found.backend for found in sitting.profiles])
     spec = _wide(finished(body, rows, f"{title}. {listing}", _BAND * len(sitting.profiles)))
     over = [found.backend for found in sitting.profiles if found.residual_ms < 0]
-    notes = (
-        [f"Rows of {words.listed(over)} sum to more than the median without the profiler."] if over else []
-    )
+    notes = [f"Rows of {words.listed(over)} sum to more than the median without the profiler."] if over else []
     return Chart(title=title, description=f"{title}. {listing}", spec=spec, notes=tuple(notes))
 
 

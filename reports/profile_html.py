@@ -94,6 +94,4 @@ def render_profile_html(report: ProfileReport) -> str:
     section = profile_section("q", report, looks)
     code = script(section.drawn)
     page = environment(**PROFILE_NAMES).get_template("profile_page.html.j2")
-    return str(
-        page.render(section=section, looks=looks, css=asset("style.css"), script=code, script_hash=sha256(code))
-    )
+    return str(page.render(section=section, looks=looks, css=asset("style.css"), script=code, script_hash=sha256(code)))

@@ -51,7 +51,7 @@ def reach_words(profile: BackendProfile) -> str:
     """ "64% of this machine's limit, 5.2 ms"; "" where the limit is not known."""
     if profile.limit_ms is None or profile.efficiency is None:
         return ""
-    return f"{words.percent(profile.efficiency, 0)} of this machine’s limit, {words.ms(profile.limit_ms)} ms"
+    return f"{words.percent(profile.efficiency, 0)} of this machine's limit, {words.ms(profile.limit_ms)} ms"
 
 
 def finding_words(finding: Finding) -> str:
@@ -121,7 +121,6 @@ def coverage_sentence(sitting: Sitting) -> str:
     return " ".join(said)
 
 
-
 def remarks(sitting: Sitting) -> tuple[str, ...]:
     """What must stand beside the figures: failed checks, doubts, notes, and pairs that no check tells apart."""
     said: list[str] = []
@@ -133,7 +132,7 @@ def remarks(sitting: Sitting) -> tuple[str, ...]:
         if profile.exchangeable:
             pairs = words.plural(len(profile.exchangeable), "pair")
             said.append(
-                f"{profile.backend}: for {pairs} of heavy nodes there is the runtime’s word alone; no check would tell "
+                f"{profile.backend}: for {pairs} of heavy nodes there is the runtime's word alone; no check would tell "
                 f"them apart, {' from '.join(profile.exchangeable[0])} for one."
             )
     for reason in dict.fromkeys(reason for profile in sitting.profiles for reason in profile.suspicious):

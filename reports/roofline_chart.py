@@ -89,8 +89,8 @@ def roofline_chart(sitting: Sitting, styles: Styles) -> Chart | None:
     description = f"{title}. Roofs: {', '.join(tops)}. Costliest rows: {'; '.join(costly)}"
     spec = finished(_body(points, ceilings, slopes, styles), [], description, _HEIGHT)
     notes = [
-        "Each point is a row of a backend’s profile, the larger the more time it takes; multiplications are counted by "
-        "the textbook, so Winograd’s may lie above the peak."
+        "Each point is a row of a backend's profile, the larger the more time it takes; multiplications are counted by "
+        "the textbook, so Winograd's may lie above the peak."
     ]
     if len(every) > len(points):
         notes.append(f"Drawn are the {len(points):,} costliest of {len(every):,} rows.")

@@ -55,7 +55,7 @@ def _layer(place: int, layers: int) -> tuple[str, tuple[str, ...], tuple[int, ..
         precision="fp32",
         tier=tier,
     )
-    return f"features.{place // 3}.{'expand depthwise project'.split()[place % 3]}", ops, weight, roof
+    return f"features.{place // 3}.{['expand', 'depthwise', 'project'][place % 3]}", ops, weight, roof
 
 
 def _row(place: int, layers: int, times: float, rng: random.Random) -> RowTime:
