@@ -22,7 +22,9 @@ _WORDS_WIDE = 0.075
 
 
 def _wide(spec: Spec) -> Spec:
-    return {**spec, "width": _WIDE}
+    """*spec* over the width of the page; its legend has room for more beside each other."""
+    config = {**spec["config"], "legend": {**spec["config"]["legend"], "columns": 6}}
+    return {**spec, "width": _WIDE, "config": config}
 
 
 def kind_chart(sitting: Sitting) -> Chart | None:
@@ -73,7 +75,7 @@ def _kind_body(kinds: Sequence[str], backends: Sequence[str]) -> Spec:
         "title": None,
         "scale": {"paddingInner": 0.3, "paddingOuter": 0.15},
     }
-    legend = {"title": None, "columns": 4, "labelLimit": 200, "symbolType": "square"}
+    legend = {"title": None, "symbolType": "square"}
     x: Spec = {"field": "start", "type": "quantitative", "title": "milliseconds", "axis": {"tickCount": 6}}
     x["scale"] = {"nice": False}
     tips = tooltip(backend="backend", kind="kind", figure="time", part="of the median")
@@ -168,7 +170,7 @@ def _heat_body(lanes: Sequence[str], count: int) -> Spec:
         "field": "ms",
         "type": "quantitative",
         "scale": {"type": "sqrt", "range": [0.05, 1], "domainMin": 0},
-        "legend": {"title": "milliseconds", "symbolType": "square", "symbolSize": 180, "columns": 6, "tickCount": 5},
+        "legend": {"title": "milliseconds", "symbolType": "square", "symbolSize": 180, "tickCount": 5},
     }
     tips = tooltip(backend="backend", number="layer", label="name", figure="time")
     return {

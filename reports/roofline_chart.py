@@ -135,7 +135,8 @@ def _roofs(
         first, last = max(low, floor / rate), min(high, peak / rate)
         if first < last:
             lines += [{"roof": name, "x": first, "y": rate * first}, {"roof": name, "x": last, "y": rate * last}]
-            captions.append({"x": first, "y": rate * first, "text": f"{name} {words.rate(rate)} GB/s", "side": "left"})
+            along = first * (last / first) ** 0.12
+            captions.append({"x": along, "y": rate * along, "text": f"{name} {words.rate(rate)} GB/s", "side": "left"})
     return lines, captions
 
 
@@ -152,7 +153,7 @@ def _captions(captions: Sequence[Spec], x: Spec, y: Spec) -> list[Spec]:
     found = []
     for side, place in (
         ("right", {"align": "right", "dx": -4, "dy": -7}),
-        ("left", {"align": "left", "dx": 6, "dy": 2, "baseline": "top"}),
+        ("left", {"align": "left", "dx": 8, "dy": 2, "baseline": "top"}),
     ):
         own = [{**caption} for caption in captions if caption["side"] == side]
         mark = {"type": "text", "fontSize": 11, **place}

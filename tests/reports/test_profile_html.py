@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -229,12 +228,12 @@ class TestFiles:
 
 
 @pytest.fixture
-def stored(plausible: ModuleType, tmp_path: Path) -> Iterator[list[str]]:
+def stored(plausible: ModuleType, tmp_path: Path) -> list[str]:
     """Words of a `report` on a stored run of target "t1"."""
     run = plausible.make_run((), target_id="t1")
     url = str(tmp_path / "s.sqlite3")
     Store.open(url).import_run(run)
-    yield [run.id, "--store", url, "--out", str(tmp_path / "out"), "--profile", str(tmp_path / "p.json")]
+    return [run.id, "--store", url, "--out", str(tmp_path / "out"), "--profile", str(tmp_path / "p.json")]
 
 
 @pytest.mark.slow

@@ -258,7 +258,8 @@ def test_print_is_light_complete_and_fits(visit: Open, name: str) -> None:
 def _column(page: Page, number: int) -> list[str]:
     """Texts of one column of the first table of layers, as far as its rows are shown."""
     return page.locator("[data-layers]").first.evaluate(
-        "(box, n) => [...box.querySelector('tbody').rows].filter(r => !r.hidden).map(r => r.cells[n].textContent.trim())",
+        """(box, n) => [...box.querySelector('tbody').rows]
+            .filter((row) => !row.hidden).map((row) => row.cells[n].textContent.trim())""",
         number,
     )
 
