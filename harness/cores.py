@@ -12,6 +12,7 @@ import psutil
 __all__ = [
     "Topology",
     "all_cores",
+    "cache_instances",
     "choose_cores",
     "core_caches",
     "format_cores",
@@ -104,6 +105,17 @@ def core_caches(core: int, root: Path = SYSFS) -> dict[str, int]:
             kind = {"Data": "d", "Instruction": "i"}.get(_text(folder / "type"), "")
             caches[f"L{_text(folder / 'level')}{kind}"] = int(size[:-1]) * 1024
     return dict(sorted(caches.items()))
+
+
+def cache_instances(cores: Iterable[int], root: Path = SYSFS) -> dict[str, int]:
+    """How many caches of each level serve *cores*, by the names of `core_caches`; 1 where the system does not tell."""
+    found: dict[str, set[str]] = {}
+    for core in cores:
+        for folder in (root / f"cpu{core}" / "cache").glob("index*"):
+            kind = {"Data": "d", "Instruction": "i"}.get(_text(folder / "type"), "")
+            shared = _text(folder / "shared_cpu_list") or "all"
+            found.setdefault(f"L{_text(folder / 'level')}{kind}", set()).add(shared)
+    return {name: len(instances) for name, instances in sorted(found.items())}
 
 
 def parse_cores(text: str) -> tuple[int, ...]:

@@ -1,8 +1,10 @@
-"""What the target's cores can do at best: fp32 matrix products and memory copies, measured.
+"""What the target's cores and memory can do at best, measured.
 
 One pinned, single-threaded process for each core does the work; the rate of several cores is the sum over processes
-that work in the same window of time, and the best of a few windows counts. The figures are rates that a well-written
-library reaches, not bounds: a convolution can be a little faster than the best matrix product.
+that work in the same window of time, and the best of a few windows counts. There are two kinds of figures. Matrix
+products and copies by numpy are what a well-written library reaches; a convolution can be a little faster than the best
+matrix product. Multiply-adds in registers, and reads and copies in each level of the memory, are roofs: nothing that
+runs on these cores exceeds them.
 """
 
 from __future__ import annotations
@@ -11,28 +13,40 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pydantic import ValidationError
 
 from ..models.errors import WorkerError
-from ..reports.results import Peaks
-from .cores import core_caches
+from ..reports.results import ComputePeak, Peaks, TierPeak
+from .cores import cache_instances, core_caches
 from .folders import data_folder, write_atomically
-from .peaks_worker import GEMM_SIZE
+from .isa import cpu_facts, isa_features
+from .peak_loops import COMPUTE_LOOPS, PRECISIONS, BuiltLoops, build_loops
+from .peak_tiers import Tier, plan_tiers
+from .peaks_worker import GEMM_SIZE, MEMORY_WORKS
 
 __all__ = ["load_peaks", "measure_peaks", "save_peaks", "target_peaks"]
 
 WINDOWS = 3
 WINDOW_S = 0.12
+ROOF_WINDOWS = (4, 24)
+ROOF_WINDOW_S = 0.05
+"""A roof has to be the best that can be, and a window that was disturbed tells less: after the first four, windows go
+on until the best one is confirmed by another, or there have been 24."""
+CONFIRMED = 0.98
+"""... which is one that comes as near to it."""
 START_DELAY_S = 0.01
 """Time for all processes to read the request before their common start."""
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 """A process that has not done all within this time is killed, and nothing is measured."""
 COPY_CACHES = 4
 """A copied array is this many times as large as the last-level cache, so that memory is measured."""
@@ -55,11 +69,15 @@ def target_peaks(target_id: str, cores: Sequence[int], *, remeasure: bool = Fals
 
 
 def load_peaks(target_id: str, folder: Path | None = None) -> Peaks | None:
-    """The peaks kept for *target_id* below *folder* (by default bakeoff's data folder); None if there are none."""
+    """The peaks kept for *target_id* below *folder* (by default bakeoff's data folder); None if there are none.
+
+    Those that an earlier version kept without roofs count as none.
+    """
     try:
-        return Peaks.model_validate_json(_file(target_id, folder).read_bytes())
+        kept = Peaks.model_validate_json(_file(target_id, folder).read_bytes())
     except (OSError, ValidationError):
         return None
+    return kept if kept.compute else None
 
 
 def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None:
@@ -68,41 +86,123 @@ def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None
 
 
 def measure_peaks(cores: Sequence[int]) -> Peaks:
-    """Measure on *cores*, for about two seconds: GFLOP/s of fp32 matrix products, GB/s of copies (read plus written).
+    """Measure on *cores*, for half a minute; see `Peaks` for what.
 
     The single-core figures are those of the last of *cores*, since the first is where other work tends to run.
     Raises WorkerError if a process cannot do it.
     """
+    isa = isa_features(cpu_facts().flags)
+    tiers = plan_tiers(core_caches(cores[-1]), cache_instances(cores), cores, int(psutil.virtual_memory().available))
     size = _copy_bytes(cores)
-    with ExitStack() as stack:
-        workers = [stack.enter_context(_PeaksWorker(core, size)) for core in cores]
-        facts = [worker.answer() for worker in workers][-1]
-        rates = {
-            (kind, count): _best_rate(workers[-count:], kind)
-            for kind in ("gemm", "copy")
-            for count in sorted({1, len(workers)})
+    with tempfile.TemporaryDirectory(prefix="bakeoff-peaks-") as scratch, ExitStack() as stack:
+        built = build_loops(isa, Path(scratch))
+        settings = {
+            "copy_bytes": size,
+            "loops": {name: str(path) for name, path in built.libraries.items()},
+            "tiers": {tier.name: tier.working_set_bytes for tier in tiers},
         }
+        workers = [stack.enter_context(_PeaksWorker(core, settings)) for core in cores]
+        facts = [worker.answer() for worker in workers][-1]
+        bench = _Bench(workers=workers, built=built, isa=isa, refused=facts["refused"])
+        gemm, copied = bench.numpy("gemm"), bench.numpy("copy")
+        compute = tuple(bench.compute(precision) for precision in PRECISIONS)
+        memory = tuple(bench.memory(tier) for tier in tiers)
     return Peaks(
-        gemm_fp32_single_core_gflops=rates["gemm", 1],
-        gemm_fp32_all_cores_gflops=rates["gemm", len(cores)],
-        copy_bandwidth_single_core_gbytes_s=rates["copy", 1],
-        copy_bandwidth_all_cores_gbytes_s=rates["copy", len(cores)],
+        gemm_fp32_single_core_gflops=gemm[0],
+        gemm_fp32_all_cores_gflops=gemm[1],
+        copy_bandwidth_single_core_gbytes_s=copied[0],
+        copy_bandwidth_all_cores_gbytes_s=copied[1],
+        compute=compute,
+        tiers=memory,
+        cores=len(cores),
         method=(
             f"numpy {facts['numpy']} ({facts['blas']}), one pinned process per core, best of {WINDOWS} windows of "
             f"{WINDOW_S} s; products of {GEMM_SIZE}x{GEMM_SIZE} matrices; copies of {size // 2**20} MB arrays, bytes "
-            f"read plus bytes written; all cores = {len(cores)}"
+            f"read plus bytes written; all cores = {len(cores)}; roofs: loops compiled by "
+            f"{built.compiler or 'no compiler'}, best of {ROOF_WINDOWS[0]} to {ROOF_WINDOWS[1]} windows of "
+            f"{ROOF_WINDOW_S} s"
         ),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """Processes that are ready to measure."""
+
+    workers: Sequence[_PeaksWorker]
+    built: BuiltLoops
+    isa: Sequence[str]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Loops whose instructions the system does not allow, and what it says."""
+
+    def numpy(self, kind: str) -> tuple[float, float]:
+        """Giga-units a second of numpy's work, on one core and on all."""
+        one = _best_rate(self.workers[-1:], kind, (WINDOWS, WINDOWS), WINDOW_S)
+        return one, _best_rate(self.workers, kind, (WINDOWS, WINDOWS), WINDOW_S) if len(self.workers) > 1 else one
+
+    def best(self, kinds: Sequence[str]) -> tuple[str, float, float]:
+        """The fastest of *kinds* on one core, its rate there, and the rate on all cores."""
+        rates = {kind: _best_rate(self.workers[-1:], kind, ROOF_WINDOWS, ROOF_WINDOW_S) for kind in kinds}
+        kind = max(rates, key=lambda name: rates[name])
+        many = len(self.workers) > 1
+        every = _best_rate(self.workers, kind, ROOF_WINDOWS, ROOF_WINDOW_S) if many else rates[kind]
+        return kind, rates[kind], every
+
+    def compute(self, precision: str) -> ComputePeak:
+        """Multiply-accumulates in *precision*, by the fastest instruction that there is for them."""
+        reason = self.built.reason(precision, self.isa)
+        loops = {loop.name: loop for loop in COMPUTE_LOOPS if loop.precision == precision}
+        compiled = [name for name in loops if name in self.built.libraries]
+        usable = [name for name in compiled if name not in self.refused]
+        if reason or not usable:
+            refused = self.refused[compiled[-1]] if compiled else ""
+            return ComputePeak(precision=precision, reason=reason or refused)
+        name, one, every = self.best(usable)
+        left_out = [
+            f"without {loop.instruction}: {words}"
+            for loop in loops.values()
+            if (words := self.refused.get(loop.name) or self.built.failures.get(loop.name))
+        ]
+        if not loops[name].tested:
+            left_out.append("the loop was written by the documentation, and never run by bakeoff's own tests")
+        return ComputePeak(
+            precision=precision,
+            instruction=loops[name].instruction,
+            single_core_gmac_s=one,
+            all_cores_gmac_s=every,
+            reason="; ".join(left_out),
+        )
+
+    def memory(self, tier: Tier) -> TierPeak:
+        """Reads and copies of what fits *tier*."""
+        facts: dict[str, Any] = {
+            "tier": tier.name,
+            "capacity_bytes": tier.capacity_bytes,
+            "instances": tier.instances,
+            "working_set_bytes": tier.working_set_bytes,
+        }
+        if "MEMORY" not in self.built.libraries:
+            return TierPeak(**facts, reason=self.built.failures["MEMORY"])
+        read, *copies = (f"{how}:{tier.name}" for how in MEMORY_WORKS)
+        _, read_one, read_all = self.best([read])
+        _, copy_one, copy_all = self.best(copies)
+        return TierPeak(
+            **facts,
+            read_single_core_gbytes_s=read_one,
+            read_all_cores_gbytes_s=read_all,
+            copy_single_core_gbytes_s=copy_one,
+            copy_all_cores_gbytes_s=copy_all,
+        )
 
 
 class _PeaksWorker:
     """One process of `peaks_worker`."""
 
-    def __init__(self, core: int, copy_bytes: int) -> None:
+    def __init__(self, core: int, settings: Mapping[str, object]) -> None:
         self._core = core
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bakeoff.harness.peaks_worker", str(core), str(copy_bytes)],
+            [sys.executable, "-m", "bakeoff.harness.peaks_worker", str(core), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -128,7 +228,7 @@ class _PeaksWorker:
                 self._process.stdin.write(request + "\n")
                 self._process.stdin.flush()
 
-    def answer(self) -> dict[str, float | str]:
+    def answer(self) -> dict[str, Any]:
         """Read one answer. Raises WorkerError if the process has ended instead."""
         line = self._process.stdout.readline() if self._process.stdout is not None else ""
         if line:
@@ -141,16 +241,22 @@ class _PeaksWorker:
         )
 
 
-def _best_rate(workers: Sequence[_PeaksWorker], kind: str) -> float:
-    """Giga-units a second that *workers* reach together, in the best of several windows."""
-    best = 0.0
-    for _ in range(WINDOWS):
+def _best_rate(workers: Sequence[_PeaksWorker], kind: str, windows: tuple[int, int], window_s: float) -> float:
+    """Giga-units a second that *workers* reach together, in the best of several windows.
+
+    Of the fewest of *windows*, if another one confirms the best, else of more, up to the most.
+    """
+    fewest, most = windows
+    rates: list[float] = []
+    while len(rates) < most:
         start = time.monotonic() + START_DELAY_S
         for worker in workers:
-            worker.ask(f"{kind} {start} {WINDOW_S}")
+            worker.ask(f"{kind} {start} {window_s}")
         answers = [worker.answer() for worker in workers]
-        best = max(best, sum(float(one["work"]) / float(one["seconds"]) for one in answers))
-    return round(best / 1e9, 2)
+        rates = sorted([*rates, sum(float(one["work"]) / float(one["seconds"]) for one in answers)], reverse=True)
+        if len(rates) >= max(2, fewest) and rates[1] >= CONFIRMED * rates[0]:
+            break
+    return round(rates[0] / 1e9, 2)
 
 
 def _copy_bytes(cores: Sequence[int]) -> int:

@@ -1,7 +1,8 @@
 """How much work an ONNX graph is: multiply-accumulates, other operations and bytes of memory traffic, node by node.
 
-All is counted over static shapes, for one input, from the graph alone; nothing is run. Bytes are those that cannot be
-avoided while the node runs on its own or fused with others: see `work_flow` for the form in which values are counted.
+All is counted over static shapes, for one inference, from the graph alone; nothing is run. Bytes are those that cannot
+be avoided while the node runs on its own or fused with others: see `work_flow` for the form in which values are
+counted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from .work_ops import AVOIDABLE, elementwise_ops
 
 __all__ = ["GroupWork", "ModelWork", "NodeWork", "count_work"]
 
-_FLOATS = ("fp32", "fp16", "bf16", "fp64")
 _CODES = ("int8", "int4")
 _INT8_LEVEL = 4
 """The `accuracy_level` at which MatMulNBits may quantize its activations to int8."""
@@ -32,7 +32,8 @@ class NodeWork:
     macs: int
     """Multiply-accumulates of the textbook's algorithm."""
     winograd_macs: int
-    """Multiplications that are left of them with Winograd's algorithm; `macs` where it does not apply."""
+    """Multiplications that are left of them with Winograd's algorithm, were they computed in floating point; `macs`
+    where it does not apply."""
     other_ops: int
     """Operations on single elements: activations, pooling, normalization, quantizing."""
     input_bytes: int
@@ -74,7 +75,7 @@ class GroupWork:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelWork:
-    """The work of a graph, for one input."""
+    """The work of a graph, for one inference."""
 
     nodes: tuple[NodeWork, ...]
     """One for each ONNX node, in the graph's order."""
@@ -128,13 +129,14 @@ class ModelWork:
         return value in self.outputs or not self.readers.get(value, frozenset()) <= inside
 
 
-def count_work(model: Any) -> ModelWork:
-    """Count the work of *model*, an `onnx.ModelProto` with static shapes and batch 1, which stays as it is.
+def count_work(model: Any, *, batches: bool = False) -> ModelWork:
+    """Count the work of *model*, an `onnx.ModelProto` with static shapes, which stays as it is.
 
     Names of nodes are the graph's own; nodes without one get the name that `graph.name_nodes` gives them. Raises
-    `UserError` for a dynamic shape, a batch of more than one, or a shape that cannot be inferred.
+    `UserError` for a dynamic shape, a shape that cannot be inferred, or, unless *batches* are asked for, a batch of
+    more than one.
     """
-    flow = read_flow(model)
+    flow = read_flow(model, batches=batches)
     traffic = {node.name: _fused_traffic(flow, node) for node in flow.graph.node}
     readers: dict[str, frozenset[str]] = {}
     for name, part in traffic.items():
@@ -159,18 +161,17 @@ def _fused_traffic(flow: Flow, node: Any) -> Traffic:
 def _node_work(flow: Flow, node: Any, fused: Traffic) -> NodeWork:
     once = _computed_once(flow, node)
     alone = flow.own_traffic(node) if node.op_type in SEEN_THROUGH and not once else fused
-    precision = _precision(flow, node)
     macs = 0 if once else node_macs(node, flow.shape)
     return NodeWork(
         node=node.name,
         op_type=node.op_type,
         macs=macs,
-        winograd_macs=winograd_macs(node, flow.shape) if macs and precision in _FLOATS else macs,
+        winograd_macs=winograd_macs(node, flow.shape) if macs else macs,
         other_ops=0 if once else elementwise_ops(node, flow.shape),
         input_bytes=sum(alone.reads.values()),
         weight_bytes=sum(alone.weights.values()),
         output_bytes=sum(alone.writes.values()),
-        precision=precision,
+        precision=_precision(flow, node),
         avoidable=once or node.op_type in AVOIDABLE,
     )
 

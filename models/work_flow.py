@@ -141,11 +141,11 @@ class Flow:
         return found
 
 
-def read_flow(model: Any) -> Flow:
+def read_flow(model: Any, *, batches: bool = False) -> Flow:
     """The values of *model* (an `onnx.ModelProto`, which stays as it is).
 
-    Raises `UserError` for a graph input with a dynamic dimension, a batch of more than one, or a value whose shape
-    cannot be inferred.
+    Raises `UserError` for a graph input with a dynamic dimension, a value whose shape cannot be inferred, or, unless
+    *batches* are asked for, a batch of more than one.
     """
     import onnx
     from onnx.inliner import inline_local_functions
@@ -153,7 +153,7 @@ def read_flow(model: Any) -> Flow:
     if model.functions:
         model = inline_local_functions(model)
     weights = {tensor.name for tensor in model.graph.initializer}
-    _refuse([value for value in model.graph.input if value.name not in weights])
+    _refuse([value for value in model.graph.input if value.name not in weights], batches)
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     name_nodes(graph)
     shapes, types = _signatures(graph)
@@ -166,7 +166,7 @@ def read_flow(model: Any) -> Flow:
     return Flow(graph=graph, shapes=shapes, types=types, maker=maker, readers=readers, constants=_constants(flow))
 
 
-def _refuse(inputs: Sequence[Any]) -> None:
+def _refuse(inputs: Sequence[Any], batches: bool) -> None:
     for value in inputs:
         kind = value.type.tensor_type
         known = kind.shape.dim if kind.HasField("shape") else [type(kind.shape).Dimension()]
@@ -177,7 +177,7 @@ def _refuse(inputs: Sequence[Any]) -> None:
                 f"input {value.name!r} is {words}, and work is counted over static shapes; "
                 "export the model with fixed shapes"
             )
-        if len(dims) > 1 and dims[0] != 1:
+        if len(dims) > 1 and dims[0] != 1 and not batches:
             raise UserError(
                 f"input {value.name!r} is {words}, a batch of {dims[0]}, and work is counted for one input; "
                 "export the model with batch 1"

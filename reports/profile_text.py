@@ -43,6 +43,7 @@ def profile_report(report: ProfileReport, top: int) -> Group:
         parts.append(text.append(_clean(f": {missing.reason}")))
     if report.profiles:
         parts.append(Text(_LEGEND, style="dim"))
+    parts.extend(Text(_clean(words), style="dim") for words in report.assumptions)
     return Group(*parts)
 
 
@@ -75,7 +76,9 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
 
     table = Table(title=Text(_title(setting), style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("backend", min_width=11)
-    for name in ("ms", "residual", "overhead", "anchored", "grown", "runtime", "unmapped"):
+    limited = any(profile.limit_ms is not None for profile in profiles)
+    limits = ("limit", "of limit") if limited else ()
+    for name in ("ms", *limits, "residual", "overhead", "anchored", "grown", "runtime", "unmapped"):
         table.add_column(name, justify="right", no_wrap=True)
     for profile in sorted(profiles, key=lambda found: found.median_ms):
         label = Text(_clean(profile.backend))
@@ -85,6 +88,7 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
         table.add_row(
             label,
             words.ms(profile.median_ms),
+            *((words.ms(profile.limit_ms), words.percent(profile.efficiency)) if limited else ()),
             _signed(profile.residual_ms / profile.median_ms),
             _signed(profile.overhead - 1.0),
             *(words.percent(share) for share in (shares.anchored, shares.grown, shares.runtime, shares.unmapped)),
@@ -130,11 +134,19 @@ def _layers(groups: Sequence[GroupTimes], top: int) -> Table:
         footer = words.ms(sum(group.ms.get(backend, 0.0) for group in rest))
         table.add_column(_clean(backend), justify="right", no_wrap=True, footer=footer)
     if limited:
-        table.add_column("limit", justify="right", no_wrap=True)
+        for name in ("limit", "best of limit"):
+            table.add_column(name, justify="right", no_wrap=True)
     for group in shown:
         cells = [words.ms(group.ms.get(backend)) for backend in backends]
-        table.add_row(_clean(layer_label(group)), *cells, *([words.ms(group.limit_ms)] if limited else []))
+        table.add_row(_clean(layer_label(group)), *cells, *(_best_of_limit(group) if limited else ()))
     return table
+
+
+def _best_of_limit(group: GroupTimes) -> tuple[str, str]:
+    """The limit of *group*, and how near the backend comes to it that is fastest there."""
+    best = min(group.ms.values(), default=0.0)
+    near = group.limit_ms / best if group.limit_ms is not None and best > 0 else None
+    return words.ms(group.limit_ms), words.percent(near)
 
 
 def _model(layer: VariantTimes) -> Setting:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ...reports.results import Target
+    from ...reports.results import Peaks, Target
 
 __all__ = ["target"]
 
@@ -19,7 +19,10 @@ __all__ = ["target"]
 @click.option("--json", "as_json", is_flag=True, help="As JSON, by the schema of a run's `target`.")
 @click.option("--remeasure", is_flag=True, help="Measure the peaks again instead of taking the kept ones.")
 def target(as_json: bool, remeasure: bool) -> None:
-    """Describe this machine as a hardware target. Its fp32 and memory rates are measured once and kept."""
+    """Describe this machine as a hardware target.
+
+    What its cores and its memory can do at best is measured once, in half a minute, and kept.
+    """
     from ...backends import registry
     from ...backends.base import Probe
     from ..advisers import Advisers
@@ -68,6 +71,21 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
             "memory copy",
             _rates(peaks.copy_bandwidth_single_core_gbytes_s, peaks.copy_bandwidth_all_cores_gbytes_s, "GB/s"),
         )
+        yield from _roofs(peaks)
+
+
+def _roofs(peaks: Peaks) -> Iterator[tuple[str, str]]:
+    """What nothing that runs here can exceed."""
+    for peak in peaks.compute:
+        rates = _rates(peak.single_core_gmac_s, peak.all_cores_gmac_s, "GMAC/s")
+        notes = "; ".join(part for part in (peak.instruction, peak.reason) if part)
+        yield f"{peak.precision} roof", f"{rates} ({notes})" if notes else rates
+    for tier in peaks.tiers:
+        read = _rates(tier.read_single_core_gbytes_s, tier.read_all_cores_gbytes_s, "GB/s")
+        copied = _rates(tier.copy_single_core_gbytes_s, tier.copy_all_cores_gbytes_s, "GB/s")
+        yield f"{tier.tier} read", f"{read} ({tier.reason})" if tier.reason else read
+        if not tier.reason:
+            yield f"{tier.tier} copy", copied
 
 
 def _rates(one: float | None, every: float | None, unit: str) -> str:

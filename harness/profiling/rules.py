@@ -23,6 +23,14 @@ _ELEMENTWISE = frozenset(
 _FLOATS = ("f16", "f32", "fp16", "fp32", "bf16", "float")
 
 _RESIDUAL_SHARE = 0.03
+_AT_THE_ROOF = 0.5
+"""From this efficiency on a row is held to be bound by what its roof says."""
+_FAR = 0.3
+"""Below this one it is far from it."""
+_SMALL_MS = 0.005
+"""Rows that a machine could do in less than this: calling a kernel costs some microseconds by itself."""
+_HEADROOM = ("far-from-limit", "memory-bound", "small-layers")
+"""Findings of how much could be gained, or nothing, without a cause that could be removed: they come after those."""
 _FIRST_TIMES = 10.0
 
 
@@ -35,6 +43,9 @@ def explain(profile: BackendProfile) -> tuple[Finding, ...]:
         _fallbacks,
         _copies,
         _unaccounted,
+        _memory_bound,
+        _small,
+        _far,
         _first,
     )
     needs_nodes = (_repeated, _unfused, _fallbacks)
@@ -44,8 +55,8 @@ def explain(profile: BackendProfile) -> tuple[Finding, ...]:
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The costliest first; what concerns the first inference only comes last."""
-    return tuple(sorted(findings, key=lambda finding: (finding.once, -finding.ms)))
+    """The costliest first; then what only tells how far the limit is; what concerns the first inference comes last."""
+    return tuple(sorted(findings, key=lambda finding: (finding.once, finding.rule in _HEADROOM, -finding.ms)))
 
 
 def _finding(rule: str, rows: Sequence[RowTime], what: str, advice: str) -> Finding:
@@ -185,6 +196,66 @@ def _unaccounted(profile: BackendProfile) -> Iterator[Finding]:
             f"{words.ms(each)} µs for each of {words.plural(len(profile.rows), 'row')}: calls, scheduling, waiting",
             advice="small layers are bound by it: larger batches, fewer threads or a runtime that fuses more have less",
         )
+
+
+def _memory_bound(profile: BackendProfile) -> Iterator[Finding]:
+    """Layers that take about as long as it takes to move their data: depthwise convolutions, above all."""
+    rows = [
+        row
+        for row in profile.rows
+        if row.roof is not None and row.roof.bound == "memory" and (row.efficiency or 0.0) >= _AT_THE_ROOF
+    ]
+    if rows:
+        moved = sum(row.roof.moved_bytes for row in rows if row.roof is not None)
+        limit, took = sum(row.limit_ms or 0.0 for row in rows), sum(row.median_ms for row in rows)
+        levels = words.listed(sorted({row.roof.tier for row in rows if row.roof is not None}))
+        yield _finding(
+            "memory-bound",
+            rows,
+            f"bound by memory ({levels}): {_cost(profile, rows)}; moving their {words.size(moved)} takes at least "
+            f"{words.ms(limit)} ms here ({words.percent(limit / took)})",
+            "faster arithmetic gains nothing there: move less (int8, fewer channels, a smaller input), or fuse them "
+            "with their neighbours",
+        )
+
+
+def _small(profile: BackendProfile) -> Iterator[Finding]:
+    """Layers with so little to do that calling their kernels is most of it."""
+    rows = [row for row in profile.rows if _is_far(row) and (row.limit_ms or 0.0) < _SMALL_MS]
+    if rows:
+        limit = sum(row.limit_ms or 0.0 for row in rows)
+        yield _finding(
+            "small-layers",
+            rows,
+            f"small layers, bound by the cost of calling them: {_cost(profile, rows)}, "
+            f"{words.ms(1e3 * sum(row.median_ms for row in rows) / len(rows))} µs each; their work takes this machine "
+            f"{words.ms(limit)} ms",
+            "a larger batch, fewer threads, or a runtime that fuses more spends less on them",
+        )
+
+
+def _far(profile: BackendProfile) -> Iterator[Finding]:
+    """Layers that take several times as long as this machine needs for them."""
+    rows = [row for row in profile.rows if _is_far(row) and (row.limit_ms or 0.0) >= _SMALL_MS]
+    if rows:
+        found = _finding(
+            "far-from-limit",
+            rows,
+            f"far from this machine's limit: {_cost(profile, rows)}, where "
+            f"{words.ms(sum(_reachable_ms(row) for row in rows))} ms could do",
+            "look whether another backend has a better kernel for their shapes (`--against`); tuned schedules "
+            "(`bakeoff tune`) may, too",
+        )
+        yield found.model_copy(update={"ms": sum(row.median_ms - _reachable_ms(row) for row in rows)})
+
+
+def _is_far(row: RowTime) -> bool:
+    return row.roof is not None and _reachable_ms(row) < _FAR * row.median_ms
+
+
+def _reachable_ms(row: RowTime) -> float:
+    """The limit of *row* by the textbook's algorithm: that a kernel does without Winograd's is no fault of it."""
+    return max(row.roof.direct_ms, row.roof.memory_ms) if row.roof is not None else 0.0
 
 
 def _first(profile: BackendProfile) -> Iterator[Finding]:

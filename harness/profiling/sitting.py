@@ -10,15 +10,18 @@ from pathlib import Path
 from ... import __version__
 from ...backends import registry
 from ...backends.base import Probe
-from ...models.errors import StageError
+from ...models.errors import StageError, UserError, WorkerError
 from ...models.nodes import read_nodes
+from ...models.work_reading import read_work
 from ...reports.profiles import BackendProfile, GroupTimes, ProfileReport
+from ...reports.results import Peaks
 from ..advisers import Advisers
 from ..artifacts import CompileRoom
 from ..cgroup import own_cgroup
 from ..cores import all_cores, usable_cores
 from ..hostlock import hold_host
 from ..machine import judge_state, snapshot, worker_memory
+from ..peaks import target_peaks
 from ..plan import CellSpec, asked_backends, expand, group_cells
 from ..progress import Listener
 from ..subjects import Subject, resolve_models
@@ -26,10 +29,12 @@ from ..suite import Suite
 from ..target import describe_target
 from ..watch import Watch
 from .graph import Graph
+from .limits import Limits
 from .mapping import LayerMap, map_profile
 from .pair import PairSeat, Taken
 from .preparing import Ready, prepare_pairs
 from .record import backend_profile, group_times, not_profiled
+from .roofline import ASSUMPTIONS, ceilings
 from .rounds import Rounds
 from .rules import explain
 from .variants import across_variants
@@ -68,6 +73,8 @@ class _Sitting:
     cores: tuple[int, ...] = field(default_factory=usable_cores)
     ready: Ready = field(default_factory=Ready)
     taken: dict[CellSpec, Taken] = field(default_factory=dict)
+    unlimited: list[str] = field(default_factory=list)
+    """Why some have no limits, in words."""
 
     def run(self) -> ProfileReport:
         order, suite = self.order, self.order.suite
@@ -82,17 +89,21 @@ class _Sitting:
             self.ready = prepare_pairs(cells, advisers, suite, self._room())
         for group in [list(self.ready.seats)] if order.together else group_cells(self.ready.seats):
             self._profile([self.ready.seats[cell] for cell in group], standing)
-        profiles, groups = self._map({name: known.version for name, known in facts.items()})
         probes = {name: Probe(available=known.available, devices=known.devices) for name, known in facts.items()}
+        target = describe_target(probes).id
+        peaks = self._peaks(target)
+        profiles, groups = self._map({name: known.version for name, known in facts.items()}, peaks)
         failed = self.ready.failed
         return ProfileReport(
             bakeoff_version=__version__,
-            target_id=describe_target(probes).id,
+            target_id=target,
             command=order.command,
             profiles=tuple(profiles),
             groups=tuple(groups),
             layers=tuple(across_variants(groups)),
             not_profiled=tuple(not_profiled(cell, failed[cell]) for cell in cells if cell in failed),
+            peaks=peaks,
+            assumptions=(*(ASSUMPTIONS if peaks is not None else ()), *dict.fromkeys(self.unlimited)),
         )
 
     def _cells(self, advisers: Advisers) -> list[CellSpec]:
@@ -135,7 +146,30 @@ class _Sitting:
                 self.order.listener.step(f"done {cell.full_variant} {cell.backend} t{cell.threads}")
             seats = left
 
-    def _map(self, versions: Mapping[str, str]) -> tuple[list[BackendProfile], list[GroupTimes]]:
+    def _peaks(self, target: str) -> Peaks | None:
+        """What this machine can do at best: kept from an earlier sitting, or measured now. A profile is worth something
+        without it, too."""
+        self.order.listener.tick("look up, or measure, what this machine can do at best")
+        try:
+            return target_peaks(target, self.cores)
+        except (WorkerError, OSError) as error:
+            self.unlimited.append(f"No limits: this machine's peaks could not be had: {error}")
+            return None
+
+    def _limits(self, subject: Subject, cell: CellSpec, peaks: Peaks | None) -> Limits | None:
+        """The limits of the graph of *cell*; None, and why, where there are none."""
+        if peaks is None:
+            return None
+        if cell.device != "cpu":
+            self.unlimited.append(f"No limits on {cell.device}: only the CPU's peaks are measured")
+            return None
+        try:
+            return Limits(work=read_work(subject.exported.path), machine=ceilings(peaks, cell.threads))
+        except (StageError, UserError) as error:
+            self.unlimited.append(f"No limits for {cell.full_variant}: {error}")
+            return None
+
+    def _map(self, versions: Mapping[str, str], peaks: Peaks | None) -> tuple[list[BackendProfile], list[GroupTimes]]:
         profiles: list[BackendProfile] = []
         groups: list[GroupTimes] = []
         for subject, cells in self._by_graph():
@@ -146,6 +180,7 @@ class _Sitting:
                 self.ready.failed.update(dict.fromkeys(cells, error))
                 continue
             maps: dict[str, LayerMap] = {}
+            limits, found_here = self._limits(subject, cells[0], peaks), list[BackendProfile]()
             for cell in cells:
                 mapped = map_profile(graph, self.taken[cell].profile)
                 found = backend_profile(
@@ -156,9 +191,12 @@ class _Sitting:
                     version=versions[cell.backend],
                     onnx_sha256=subject.exported.sha256,
                 )
-                profiles.append(found.model_copy(update={"findings": explain(found)}))
+                found = limits.profile(found) if limits is not None else found
+                found_here.append(found.model_copy(update={"findings": explain(found)}))
                 maps[cell.backend] = mapped
-            groups += group_times(cells[0], maps, graph)
+            profiles += found_here
+            for group in group_times(cells[0], maps, graph):
+                groups.append(limits.group(group, found_here) if limits is not None else group)
         return profiles, groups
 
     def _by_graph(self) -> Iterator[tuple[Subject, list[CellSpec]]]:
