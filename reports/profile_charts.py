@@ -170,7 +170,7 @@ def _heat_body(lanes: Sequence[str], count: int) -> Spec:
         "field": "ms",
         "type": "quantitative",
         "scale": {"type": "sqrt", "range": [0.05, 1], "domainMin": 0},
-        "legend": {"title": "milliseconds", "symbolType": "square", "symbolSize": 180, "tickCount": 5},
+        "legend": {"title": "milliseconds", "symbolFillColor": "var(--heat)", "symbolStrokeWidth": 0, "tickCount": 5},
     }
     tips = tooltip(backend="backend", number="layer", label="name", figure="time")
     return {
@@ -185,7 +185,7 @@ def _heat_body(lanes: Sequence[str], count: int) -> Spec:
             },
             "x": place,
             "x2": {"field": "to"},
-            "fillOpacity": heat,
+            "opacity": heat,
             "tooltip": tips,
         },
     }

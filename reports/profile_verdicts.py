@@ -105,11 +105,11 @@ def coverage_sentence(sitting: Sitting) -> str:
         unmapped = words.percent(max(found.shares.unmapped for found in sound))
         residual = max(sound, key=lambda found: abs(share(found.residual_ms, found.median_ms) or 0.0))
         overhead = max(sound, key=lambda found: abs(found.overhead - 1))
-        who = "in every backend" if len(sound) > 1 else f"in {least.backend}"
-        weak = "" if least.shares.anchored >= _GOOD else f", least in {least.backend}"
+        who = f"In {least.backend}" if len(sound) == 1 else "In every backend"
+        weak = "" if least.shares.anchored >= _GOOD else f" (least in {least.backend})"
         said.append(
-            f"Evidence says which nodes at least {anchored} of the time belongs to {who}{weak}; at most {unmapped} is "
-            f"unmapped. Rows and median without the profiler differ by "
+            f"{who} evidence ties at least {anchored} of the time{weak} to nodes of the graph; at most {unmapped} is "
+            "unmapped. What rows sum to differs from the median without the profiler by "
             f"{signed(residual.residual_ms, residual.median_ms)} at most; profiling costs "
             f"{signed(overhead.overhead - 1, 1)} at most."
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import words
-from .drawing import Chart, Spec, Styles, finished, tooltip
+from .drawing import Chart, Spec, Styles, finished, log_ticks, tooltip
 from .layer_words import main_node
 from .profile_views import Sitting
 from .profiles import BackendProfile, Roof
@@ -106,14 +106,14 @@ def _body(points: Sequence[_Point], ceilings: dict[str, float], slopes: dict[str
         "type": "quantitative",
         "title": "multiply-accumulates for each byte moved, logarithmic",
         "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {"format": "~g", "tickCount": 6},
+        "axis": {"format": "~g", "values": log_ticks(low, high)},
     }
     y: Spec = {
         "field": "y",
         "type": "quantitative",
         "title": "GMAC/s, logarithmic",
         "scale": {"type": "log", "domain": [floor, top], "nice": False},
-        "axis": {"format": "~g", "tickCount": 6},
+        "axis": {"format": "~g", "values": log_ticks(floor, top)},
     }
     lines, captions = _roofs(ceilings, slopes, low, high, floor)
     return {"layer": [_lines(lines, x, y), _dots(points, x, y, styles), *_captions(captions, x, y)]}
