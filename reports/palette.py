@@ -107,8 +107,18 @@ def kind_variables() -> dict[str, tuple[str, str]]:
     return {f"--k{number}": pair for number, pair in enumerate((*_KINDS, _OTHERS))}
 
 
-def kind_colours(kinds: Sequence[str], plain: Collection[str]) -> list[str]:
-    """A colour for each of *kinds* in their order; those of *plain*, which are no operators, are greys."""
-    hues = iter(range(len(kinds)))
+def kind_colours(kinds: Sequence[str], plain: Collection[str], order: Sequence[str] = ()) -> list[str]:
+    """A colour for each of *kinds*; those of *plain*, which are no operators, are greys.
+
+    A kind has the colour of its place in *order*, or the next that no other of *kinds* has, as long as there is one.
+    """
     greys = iter(("var(--k8)", "color-mix(in srgb, var(--k8) 70%, var(--surface))"))
-    return [next(greys, "var(--strong)") if kind in plain else f"var(--k{next(hues) % len(_KINDS)})" for kind in kinds]
+    found: list[str] = []
+    for kind in kinds:
+        if kind in plain:
+            found.append(next(greys, "var(--strong)"))
+            continue
+        first = order.index(kind) if kind in order else len(order)
+        wished = [f"var(--k{(first + step) % len(_KINDS)})" for step in range(len(_KINDS))]
+        found.append(next((colour for colour in wished if colour not in found), wished[0]))
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 from . import words
 from .drawing import Chart, Spec, finished, tooltip
 from .palette import kind_colours
-from .profile_views import NO_ROW, REFUSED, RUNTIME, UNMAPPED, LayerView, Sitting, kind_shares
+from .profile_views import NO_OPERATORS, LayerView, Sitting, kind_shares
 
 __all__ = ["heat_chart", "kind_chart"]
 
@@ -16,24 +16,26 @@ _BAND = 30
 _STRIPES = 240
 """More layers than this are drawn together with their neighbours: a stripe has to be seen."""
 _WIDE = 860
-_NO_OPERATORS = (REFUSED, RUNTIME, UNMAPPED, NO_ROW)
 _WORDS_WIDE = 0.075
 """A segment of this part of the axis has room for its percentage."""
 
 
-def _wide(spec: Spec) -> Spec:
-    """*spec* over the width of the page; its legend has room for more beside each other."""
-    config = {**spec["config"], "legend": {**spec["config"]["legend"], "columns": 6}}
+def _wide(spec: Spec, columns: int) -> Spec:
+    """*spec* over the width of the page; its legend has room for so many *columns*."""
+    config = {**spec["config"], "legend": {**spec["config"]["legend"], "columns": columns}}
     return {**spec, "width": _WIDE, "config": config}
 
 
-def kind_chart(sitting: Sitting) -> Chart | None:
-    """One bar a backend, as long as its median without the profiler, divided by kind of operator."""
+def kind_chart(sitting: Sitting, order: Sequence[str] = ()) -> Chart | None:
+    """One bar a backend, as long as its median without the profiler, divided by kind of operator.
+
+    Kinds have the colours that their places in *order* give them, the same in several charts of a page.
+    """
     shares = kind_shares(sitting)
     if not shares:
         return None
     kinds = list(dict.fromkeys(share.kind for share in shares))
-    last = [kind for kind in _NO_OPERATORS if kind in kinds]
+    last = [kind for kind in NO_OPERATORS if kind in kinds]
     kinds = [*(kind for kind in kinds if kind not in last), *last]
     top = max(sum(share.ms for share in shares if share.backend == found.backend) for found in sitting.profiles)
     rows, ends = [], dict[str, float]()
@@ -47,7 +49,7 @@ def kind_chart(sitting: Sitting) -> Chart | None:
                 "start": round(start, 6),
                 "end": round(start + share.ms, 6),
                 "middle": round(start + share.ms / 2, 6),
-                "ink": "var(--ink)" if share.kind in _NO_OPERATORS[2:] else "var(--surface)",
+                "ink": "var(--ink)" if share.kind in NO_OPERATORS[2:] else "var(--surface)",
                 "say": words.percent(share.share, 0) if share.ms > _WORDS_WIDE * top else "",
                 "figure": f"{words.ms(share.ms)} ms",
                 "part": words.percent(share.share),
@@ -59,15 +61,15 @@ def kind_chart(sitting: Sitting) -> Chart | None:
         + ", ".join(f"{row['kind']} {row['figure']} ({row['part']})" for row in rows if row["backend"] == found.backend)
         for found in sitting.profiles
     )
-    body = _kind_body(kinds, [found.backend for found in sitting.profiles])
-    spec = _wide(finished(body, rows, f"{title}. {listing}", _BAND * len(sitting.profiles)))
+    body = _kind_body(kinds, kind_colours(kinds, NO_OPERATORS, order), [found.backend for found in sitting.profiles])
+    spec = _wide(finished(body, rows, f"{title}. {listing}", _BAND * len(sitting.profiles)), 6)
     over = [found.backend for found in sitting.profiles if found.residual_ms < 0]
     notes = [f"Rows of {words.listed(over)} sum to more than the median without the profiler."] if over else []
     return Chart(title=title, description=f"{title}. {listing}", spec=spec, notes=tuple(notes))
 
 
-def _kind_body(kinds: Sequence[str], backends: Sequence[str]) -> Spec:
-    scale = {"domain": list(kinds), "range": kind_colours(kinds, _NO_OPERATORS)}
+def _kind_body(kinds: Sequence[str], colours: Sequence[str], backends: Sequence[str]) -> Spec:
+    scale = {"domain": list(kinds), "range": list(colours)}
     y: Spec = {
         "field": "backend",
         "type": "nominal",
@@ -148,7 +150,7 @@ def heat_chart(sitting: Sitting) -> Chart | None:
         for backend in sitting.backends
     )
     description = f"{title}: layers from the input at the left to the output at the right. Costliest in {worst}"
-    spec = _wide(finished(_heat_body(lanes, len(sitting.layers)), rows, description, 26 * len(lanes)))
+    spec = _wide(finished(_heat_body(lanes, len(sitting.layers)), rows, description, 26 * len(lanes)), 10)
     together = -(-len(sitting.layers) // _STRIPES)
     notes = (f"Each stripe is {words.plural(together, 'layer')} together.",) if together > 1 else ()
     return Chart(title=title, description=description, spec=spec, notes=notes)

@@ -12,7 +12,7 @@ from .page import Drawn, asset, draw, environment, script, sha256
 from .palette import kind_variables, styles
 from .profile_charts import heat_chart, kind_chart
 from .profile_diff import Pairing, pairings
-from .profile_views import Sitting, sittings
+from .profile_views import Sitting, kind_order, sittings
 from .profiles import ProfileReport
 from .roofline_chart import roofline_chart
 
@@ -64,16 +64,17 @@ _NAMED = 3
 def profile_section(prefix: str, report: ProfileReport, looks: Styles) -> ProfileSection:
     """*report* with its charts drawn; *prefix* begins every id."""
     every = sittings(report)
+    kinds = kind_order(every)
     return ProfileSection(
         prefix=prefix,
         report=report,
-        sittings=tuple(_drawn(f"{prefix}s{place}", sitting, looks) for place, sitting in enumerate(every)),
+        sittings=tuple(_drawn(f"{prefix}s{place}", sitting, looks, kinds) for place, sitting in enumerate(every)),
         pairings=pairings(report, every),
     )
 
 
-def _drawn(ident: str, sitting: Sitting, looks: Styles) -> DrawnSitting:
-    made = (kind_chart(sitting), heat_chart(sitting), roofline_chart(sitting, looks))
+def _drawn(ident: str, sitting: Sitting, looks: Styles, kinds: Sequence[str]) -> DrawnSitting:
+    made = (kind_chart(sitting, kinds), heat_chart(sitting), roofline_chart(sitting, looks))
     charts = (chart for chart in made if chart is not None)
     return DrawnSitting(
         ident=ident,

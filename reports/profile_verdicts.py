@@ -5,12 +5,12 @@ from __future__ import annotations
 from . import words
 from .intervals import Interval
 from .profile_views import Sitting, share
-from .profiles import BackendProfile, Finding
+from .profiles import BackendProfile
 
 __all__ = [
+    "amount",
     "change",
     "coverage_sentence",
-    "finding_words",
     "interval_of",
     "mapping_words",
     "median_words",
@@ -44,7 +44,12 @@ def signed(part: float, whole: float) -> str:
 
 def change(ms: float) -> str:
     """Milliseconds more or less, with their sign."""
-    return f"{'+' if ms >= 0 else '−'}{words.ms(abs(ms))}"  # noqa: RUF001
+    return f"{'+' if ms >= 0 else ''}{amount(ms)}"
+
+
+def amount(ms: float | None) -> str:
+    """Milliseconds, which may be below zero: where rows tell more than the median."""
+    return words.ms(ms) if ms is None or ms >= 0 else f"−{words.ms(-ms)}"  # noqa: RUF001
 
 
 def reach_words(profile: BackendProfile) -> str:
@@ -52,11 +57,6 @@ def reach_words(profile: BackendProfile) -> str:
     if profile.limit_ms is None or profile.efficiency is None:
         return ""
     return f"{words.percent(profile.efficiency, 0)} of this machine's limit, {words.ms(profile.limit_ms)} ms"
-
-
-def finding_words(finding: Finding) -> str:
-    """ "0.81 ms: layer1.conv took ..."."""
-    return f"{words.ms(finding.ms)} ms{' once' if finding.once else ''}: {finding.words}"
 
 
 def profile_verdict(sitting: Sitting) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def profile_verdict(sitting: Sitting) -> tuple[str, ...]:
     if best.refused:
         said.append(f"Which layers take the time of {best.backend} is not known: a check refused its mapping.")
     if best.findings:
-        said.append(f"What holds {best.backend} back most, {finding_words(best.findings[0])}.")
+        said.append(f"What holds {best.backend} back most: {best.findings[0].words}.")
     else:
         said.append(f"No rule found what holds {best.backend} back.")
     return tuple(said)
@@ -81,7 +81,7 @@ def _fastest(sitting: Sitting) -> str:
     leaders = sitting.leaders
     if len(leaders) > 1:
         names = words.listed([f"{found.backend} ({words.ms(found.median_ms)} ms)" for found in leaders])
-        return f"{names} are fastest; their intervals meet, so they are not told apart."
+        return f"{names} are not told apart: their intervals meet."
     if not others:
         return f"{best.backend} takes {median_words(best)}; nobody else was profiled."
     times = words.times(others[0].median_ms / best.median_ms) if best.median_ms > 0 else words.MISSING

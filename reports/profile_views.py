@@ -15,6 +15,7 @@ from .layer_words import layer_label, main_node, main_place, op_kind
 from .profiles import BackendProfile, GroupTimes, NotProfiled, ProfileReport, RowTime
 
 __all__ = [
+    "NO_OPERATORS",
     "NO_ROW",
     "REFUSED",
     "RUNTIME",
@@ -22,6 +23,7 @@ __all__ = [
     "LayerView",
     "Share",
     "Sitting",
+    "kind_order",
     "kind_shares",
     "share",
     "sittings",
@@ -33,6 +35,9 @@ UNMAPPED = "unmapped"
 REFUSED = "refused mapping"
 NO_ROW = "in no row"
 """What is left of the unprofiled median when all rows are taken away."""
+
+NO_OPERATORS = (REFUSED, RUNTIME, UNMAPPED, NO_ROW)
+"""What time goes into beside operators, in the order in which it is shown."""
 
 _Key = tuple[str, str, int, int, str]
 
@@ -205,7 +210,7 @@ def kind_shares(sitting: Sitting, most: int = 7) -> tuple[Share, ...]:
             by[profile.backend] = by.get(profile.backend, 0.0) + row.median_ms
         if profile.residual_ms > 0:
             spent.setdefault(NO_ROW, {})[profile.backend] = profile.residual_ms
-    last = (REFUSED, RUNTIME, UNMAPPED, NO_ROW)
+    last = NO_OPERATORS
     kinds = sorted((kind for kind in spent if kind not in last), key=lambda kind: -sum(spent[kind].values()))
     if len(kinds) > most:
         others: dict[str, float] = {}
@@ -225,6 +230,15 @@ def kind_shares(sitting: Sitting, most: int = 7) -> tuple[Share, ...]:
         for kind in [*kinds, *(kind for kind in last if kind in spent)]
         if profile.backend in spent[kind]
     )
+
+
+def kind_order(every: Sequence[Sitting]) -> tuple[str, ...]:
+    """Kinds of operators over all sittings, the costliest first."""
+    spent: dict[str, float] = {}
+    for sitting in every:
+        for found in kind_shares(sitting):
+            spent[found.kind] = spent.get(found.kind, 0.0) + found.ms
+    return tuple(sorted((kind for kind in spent if kind not in NO_OPERATORS), key=lambda kind: -spent[kind]))
 
 
 def _row_kind(profile: BackendProfile, row: RowTime) -> str:

@@ -123,13 +123,14 @@ for (const layers of document.querySelectorAll("[data-layers]")) {
 // Milliseconds as the page writes them: the rounding error stays under about half a percent.
 function spoken(value) {
   if (value === null) return "\u2013";
+  if (value < 0) return `\u2212${spoken(-value)}`;
   const digits = value > 0 ? Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(value / 2)))) : 0;
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 function row(change) {
   const found = document.createElement("tr");
-  const more = (change.ms >= 0 ? "+" : "\u2212") + spoken(Math.abs(change.ms));
+  const more = (change.ms >= 0 ? "+" : "") + spoken(change.ms);
   [change.label, spoken(change.one), spoken(change.other), more].forEach((text, place) => {
     const cell = document.createElement(place ? "td" : "th");
     if (place) cell.className = "num";
