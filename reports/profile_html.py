@@ -14,6 +14,7 @@ from .profile_charts import heat_chart, kind_chart
 from .profile_diff import Pairing, pairings
 from .profile_views import Sitting, kind_order, sittings
 from .profiles import ProfileReport
+from .results import Peaks
 from .roofline_chart import roofline_chart
 
 __all__ = ["PROFILE_NAMES", "DrawnSitting", "ProfileSection", "backends_of", "profile_section", "render_profile_html"]
@@ -68,13 +69,15 @@ def profile_section(prefix: str, report: ProfileReport, looks: Styles) -> Profil
     return ProfileSection(
         prefix=prefix,
         report=report,
-        sittings=tuple(_drawn(f"{prefix}s{place}", sitting, looks, kinds) for place, sitting in enumerate(every)),
+        sittings=tuple(
+            _drawn(f"{prefix}s{place}", sitting, report.peaks, looks, kinds) for place, sitting in enumerate(every)
+        ),
         pairings=pairings(report, every),
     )
 
 
-def _drawn(ident: str, sitting: Sitting, looks: Styles, kinds: Sequence[str]) -> DrawnSitting:
-    made = (kind_chart(sitting, kinds), heat_chart(sitting), roofline_chart(sitting, looks))
+def _drawn(ident: str, sitting: Sitting, peaks: Peaks | None, looks: Styles, kinds: Sequence[str]) -> DrawnSitting:
+    made = (kind_chart(sitting, kinds), heat_chart(sitting), roofline_chart(sitting, peaks, looks))
     charts = (chart for chart in made if chart is not None)
     return DrawnSitting(
         ident=ident,

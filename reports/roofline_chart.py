@@ -10,6 +10,7 @@ from .drawing import Chart, Spec, Styles, finished, log_ticks, tooltip
 from .layer_words import main_node
 from .profile_views import Sitting
 from .profiles import BackendProfile, Roof
+from .results import Peaks
 
 __all__ = ["roofline_chart"]
 
@@ -62,20 +63,22 @@ def _ceilings(points: Sequence[_Point]) -> dict[str, float]:
     return found
 
 
-def _slopes(points: Sequence[_Point]) -> dict[str, float]:
-    """By tier of the memory, 10^9 bytes a second."""
+def _slopes(peaks: Peaks | None, threads: int) -> dict[str, float]:
+    """By tier of the memory, 10^9 bytes a second of *threads* cores: no more than one core or all of them allow."""
     found: dict[str, float] = {}
-    for point in points:
-        if point.roof.memory_ms > 0:
-            rate = point.roof.moved_bytes / point.roof.memory_ms / 1e6
-            found[point.roof.tier] = max(found.get(point.roof.tier, 0.0), rate)
+    for tier in peaks.tiers if peaks is not None else ():
+        one = max(tier.read_single_core_gbytes_s or 0.0, tier.copy_single_core_gbytes_s or 0.0)
+        every = max(tier.read_all_cores_gbytes_s or 0.0, tier.copy_all_cores_gbytes_s or 0.0)
+        rate = one if threads == 1 else min(one * threads, every)
+        if rate > 0:
+            found[tier.tier] = rate
     return found
 
 
-def roofline_chart(sitting: Sitting, styles: Styles) -> Chart | None:
-    """Rows by arithmetic intensity and rate, under the machine's roofs; None where no row's limit is known."""
+def roofline_chart(sitting: Sitting, peaks: Peaks | None, styles: Styles) -> Chart | None:
+    """Rows by arithmetic intensity and rate, under the machine's *peaks*; None where no row's limit is known."""
     every = sorted((point for found in sitting.profiles for point in _points(found)), key=lambda point: -point.ms)
-    ceilings, slopes = _ceilings(every), _slopes(every)
+    ceilings, slopes = _ceilings(every), _slopes(peaks, sitting.threads)
     if not every or not ceilings:
         return None
     points = every[:_MOST]

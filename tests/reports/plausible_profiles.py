@@ -18,6 +18,7 @@ from bakeoff.reports.profiles import (
     TimeShares,
     VariantTimes,
 )
+from bakeoff.reports.results import ComputePeak, Peaks, TierPeak
 
 __all__ = ["BACKENDS", "make_profile", "make_report"]
 
@@ -173,6 +174,12 @@ def make_report(
         "command": "bakeoff profile --model net",
         "profiles": tuple(profiles),
         "groups": tuple(groups),
+        "peaks": Peaks(
+            compute=(ComputePeak(precision="fp32", single_core_gmac_s=_PEAK),),
+            tiers=tuple(TierPeak(tier=name, read_single_core_gbytes_s=rate) for name, rate in _BANDWIDTH.items()),
+            cores=2,
+        ),
+        "assumptions": ("Each weight is read once in an inference.",),
         "layers": tuple(_layers(groups, layers)) if len(variants) > 1 else (),
         "not_profiled": (missing,),
     }
