@@ -14,7 +14,7 @@ from .profiles import BackendProfile, ProfileReport, VariantTimes
 __all__ = ["Change", "Pairing", "pairings"]
 
 _DIGITS = 6
-"""Of the milliseconds that the page's script gets: nanoseconds."""
+"""Decimals of milliseconds: the page and its script compare the same nanoseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Pairing:
             "columns": self.columns,
             "medians": self.medians,
             "labels": self.labels,
-            "ms": [[None if ms is None else round(ms, _DIGITS) for ms in row] for row in self.ms],
+            "ms": self.ms,
         }
 
 
@@ -114,10 +114,14 @@ def _pairing(own: Sequence[Sitting], joined: Sequence[VariantTimes]) -> Pairing 
         columns=tuple(f"{profile.variant} {profile.backend}" for _, profile in cells),
         medians=tuple(profile.median_ms for _, profile in cells),
         labels=(*labels, *rows),
-        ms=(*ms, *rows.values()),
+        ms=tuple(tuple(_rounded(time) for time in row) for row in (*ms, *rows.values())),
         one=one,
         other=other,
     )
+
+
+def _rounded(ms: float | None) -> float | None:
+    return None if ms is None else round(ms, _DIGITS)
 
 
 def _time(layer: LayerView | VariantTimes, profile: BackendProfile) -> float | None:

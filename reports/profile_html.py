@@ -19,7 +19,10 @@ from .roofline_chart import roofline_chart
 
 __all__ = ["PROFILE_NAMES", "DrawnSitting", "ProfileSection", "backends_of", "profile_section", "render_profile_html"]
 
-PROFILE_NAMES: dict[str, Any] = {"said": profile_verdicts, "kind_variables": kind_variables()}
+_FEW = 200
+"""Layers of a table that are shown and printed without asking for more."""
+
+PROFILE_NAMES: dict[str, Any] = {"said": profile_verdicts, "kind_variables": kind_variables(), "few_rows": _FEW}
 """What the templates of a profile call."""
 
 

@@ -66,15 +66,33 @@ window.addEventListener("afterprint", () => {
   }
 });
 
-// Tables of layers: sorted by their columns and filtered by words; what was not measured comes last.
+// Tables of layers: sorted by their columns and filtered by words; what was not measured comes last. Beyond the first
+// few hundred rows they are shown when asked for: thousands at once are slow to lay out.
 const figure = (cell) => {
   const found = parseFloat(cell.textContent.replaceAll(",", ""));
   return Number.isNaN(found) ? null : found;
 };
 
-function sortable(table) {
-  const body = table.tBodies[0];
+function layered(layers) {
+  const table = layers.querySelector("table");
+  const [body, rest] = table.tBodies;
   const heads = [...table.tHead.rows[0].cells];
+  const status = layers.querySelector("[role=status]");
+  const whole = layers.querySelector("button");
+  let rows = [...body.rows, ...rest.rows];
+  const texts = new Map(rows.map((row) => [row, `${row.cells[1].textContent} ${row.cells[1].title} ${row.cells[2].textContent}`.toLowerCase()]));
+  let few = body.rows.length;
+  let asked = [];
+  const show = () => {
+    const found = rows.filter((row) => asked.every((word) => texts.get(row).includes(word)));
+    const kept = new Set(found.slice(0, few));
+    body.replaceChildren(...kept);
+    rest.replaceChildren(...rows.filter((row) => !kept.has(row)));
+    whole.hidden = kept.size === found.length;
+    const counted = found.length.toLocaleString("en");
+    status.textContent = asked.length ? `${counted} of ${rows.length.toLocaleString("en")} layers` : "";
+    whole.textContent = `Show all ${counted}`;
+  };
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -89,43 +107,34 @@ function sortable(table) {
       const compare = words
         ? (one, two) => sign * one.key.localeCompare(two.key)
         : (one, two) => (one.key === null) - (two.key === null) || sign * (one.key - two.key);
-      const keyed = [...body.rows].map((row) => ({ row, key: words ? row.cells[column].textContent : figure(row.cells[column]) }));
-      body.append(...keyed.sort(compare).map((found) => found.row));
+      const keyed = rows.map((row) => ({ row, key: words ? row.cells[column].textContent : figure(row.cells[column]) }));
+      rows = keyed.sort(compare).map((found) => found.row);
       for (const each of heads) each.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", order);
+      show();
     });
   });
-}
-
-function filterable(layers) {
-  const box = layers.querySelector("[data-filter]");
-  const field = box.querySelector("input");
-  const status = box.querySelector("[role=status]");
-  const rows = [...layers.querySelector("tbody").rows];
-  const texts = rows.map((row) => `${row.cells[1].textContent} ${row.cells[1].title} ${row.cells[2].textContent}`.toLowerCase());
-  box.hidden = false;
-  field.addEventListener("input", () => {
-    const asked = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    rows.forEach((row, number) => {
-      row.hidden = !asked.every((word) => texts[number].includes(word));
-      if (!row.hidden) shown += 1;
-    });
-    status.textContent = asked.length ? `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} layers` : "";
+  layers.querySelector("[data-filter]").hidden = false;
+  layers.querySelector("input").addEventListener("input", (event) => {
+    asked = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+    show();
   });
+  whole.addEventListener("click", () => {
+    few = rows.length;
+    show();
+  });
+  show();
 }
 
-for (const layers of document.querySelectorAll("[data-layers]")) {
-  sortable(layers.querySelector("table"));
-  filterable(layers);
-}
+for (const layers of document.querySelectorAll("[data-layers]")) layered(layers);
 
 // Milliseconds as the page writes them: the rounding error stays under about half a percent.
 function spoken(value) {
   if (value === null) return "\u2013";
   if (value < 0) return `\u2212${spoken(-value)}`;
   const digits = value > 0 ? Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(value / 2)))) : 0;
-  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const [whole, part] = value.toFixed(digits).split(".");
+  return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (part ? `.${part}` : "");
 }
 
 function row(change) {
