@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import samples, words
-from .drawing import Chart, Spec, Styles, chart_label, finished, mark_notes, tooltip
+from .drawing import Chart, Spec, Styles, chart_label, finished, log_ticks, mark_notes, tooltip
 from .views import CellView, Comparison, RunView, Setting
 
 __all__ = ["latency_chart", "samples_chart", "speed_up_chart"]
@@ -23,12 +23,6 @@ def _room(pixels: int) -> list[Any]:
 _NEAR = {"filter": "!datum.off"}
 _FAR = {"filter": "datum.off"}
 _INK = {"value": "var(--ink)"}
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between *low* and *high*."""
-    found = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]
-    return [tick for tick in found if low <= tick <= high]
 
 
 def _colours(names: Sequence[str], styles: Styles) -> Spec:
@@ -114,7 +108,7 @@ def latency_chart(comparison: Comparison, styles: Styles) -> Chart | None:
     x: Spec = {
         "title": "milliseconds, logarithmic" if log else "milliseconds",
         "scale": {"type": "log" if log else "linear", "domain": domain, "nice": False, "range": _room(68)},
-        "axis": {"values": _ticks(*domain)[-8:], "format": "~g"} if log else {"tickCount": 5},
+        "axis": {"values": log_ticks(*domain)[-8:], "format": "~g"} if log else {"tickCount": 5},
     }
     title = f"Median latency, {comparison.setting.title}"
     listing = ", ".join(f"{view.marked_label} {words.ms(view.median_ms)} ms" for view in views)
@@ -252,7 +246,9 @@ def _speed_up_axis(gains: Sequence[float], over: str) -> tuple[float, Spec]:
     top = max(1.0, *gains)
     edge = min(1.0, *(gain for gain in gains if gain * _STRETCHED >= top), top)
     domain = [edge / 1.15, top * 1.05]
-    ticks = _ticks(*domain) if domain[1] / domain[0] > 8 else [tick for tick in _FINE if domain[0] <= tick <= domain[1]]
+    ticks = (
+        log_ticks(*domain) if domain[1] / domain[0] > 8 else [tick for tick in _FINE if domain[0] <= tick <= domain[1]]
+    )
     return edge, {
         "field": "x",
         "type": "quantitative",

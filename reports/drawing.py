@@ -25,6 +25,7 @@ __all__ = [
     "Styles",
     "chart_label",
     "finished",
+    "log_ticks",
     "mark_notes",
     "svg",
     "tooltip",
@@ -115,6 +116,12 @@ def finished(body: Spec, rows: Sequence[Spec], description: str, height: int) ->
         "config": CONFIG,
         **body,
     }
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten between *low* and *high*."""
+    found = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]
+    return [tick for tick in found if low <= tick <= high]
 
 
 def tooltip(**fields: str) -> list[Spec]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .profiles import GroupTimes, RowNode, RowTime, VariantTimes
 
-__all__ = ["layer_label", "main_node", "main_place"]
+__all__ = ["layer_label", "main_node", "main_place", "op_kind"]
 
 _HEAVY = ("Conv", "Gemm", "MatMul", "QLinear")
 """How the names of operators begin that multiply with weights."""
@@ -27,3 +27,13 @@ def layer_label(layer: GroupTimes | VariantTimes) -> str:
     place = main_place(layer.ops)
     others = len(layer.nodes) - 1
     return f"{layer.scopes[place] or layer.nodes[place]} ({layer.ops[place]}{f' +{others}' if others else ''})"
+
+
+def op_kind(op: str, weight_shape: Sequence[int] | None) -> str:
+    """ "Conv 3x3", "depthwise Conv", else the operator alone; *weight_shape* is (outputs, inputs of a group, ...)."""
+    if "Conv" not in op or "Transpose" in op or weight_shape is None or len(weight_shape) < 3:
+        return op
+    outputs, inputs, *kernel = weight_shape
+    if inputs == 1 and outputs > 1:
+        return f"depthwise {op}"
+    return f"{op} {'×'.join(str(length) for length in kernel)}"  # noqa: RUF001

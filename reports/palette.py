@@ -6,10 +6,10 @@ reaches 3:1 against the page; shape and dash tell the backends apart without col
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["SHAPES", "Style", "styles", "variant_shapes"]
+__all__ = ["SHAPES", "Style", "kind_colours", "kind_variables", "styles", "variant_shapes"]
 
 SHAPES: Mapping[str, str] = {
     "circle": "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9Z",
@@ -86,3 +86,39 @@ _VARIANT_SHAPES = (
 def variant_shapes(names: Iterable[str]) -> dict[str, str]:
     """A Vega point shape for each variant of *names*, in their order; from the thirteenth on they repeat."""
     return {name: _VARIANT_SHAPES[number % len(_VARIANT_SHAPES)] for number, name in enumerate(dict.fromkeys(names))}
+
+
+_KINDS: tuple[tuple[str, str], ...] = (
+    ("#1f5fa8", "#6fb1ee"),
+    ("#9a4a08", "#f0a064"),
+    ("#0c7260", "#4cc9ad"),
+    ("#8b3a7a", "#e59bd2"),
+    ("#6b6200", "#d6c545"),
+    ("#5a4bbd", "#aea4fb"),
+    ("#a8283c", "#f68b98"),
+    ("#3d6b1d", "#9ccf6a"),
+)
+
+_OTHERS = ("#566070", "#a3abb5")
+
+
+def kind_variables() -> dict[str, tuple[str, str]]:
+    """CSS variables of the colours of operators: (light, dark), each 4.5:1 against the page, words on it included."""
+    return {f"--k{number}": pair for number, pair in enumerate((*_KINDS, _OTHERS))}
+
+
+def kind_colours(kinds: Sequence[str], plain: Collection[str], order: Sequence[str] = ()) -> list[str]:
+    """A colour for each of *kinds*; those of *plain*, which are no operators, are greys.
+
+    A kind has the colour of its place in *order*, or the next that no other of *kinds* has, as long as there is one.
+    """
+    greys = iter(("var(--k8)", "color-mix(in srgb, var(--k8) 70%, var(--surface))"))
+    found: list[str] = []
+    for kind in kinds:
+        if kind in plain:
+            found.append(next(greys, "var(--strong)"))
+            continue
+        first = order.index(kind) if kind in order else len(order)
+        wished = [f"var(--k{(first + step) % len(_KINDS)})" for step in range(len(_KINDS))]
+        found.append(next((colour for colour in wished if colour not in found), wished[0]))
+    return found

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ..models.errors import UserError
 from .results import Peaks
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "TimeShares",
     "VariantTimes",
     "profile_schema",
+    "read_profile",
 ]
 
 PROFILE_SCHEMA_VERSION = 1
@@ -38,7 +40,7 @@ SCHEMA_PATH = Path(__file__).with_name("schema") / "profile.schema.json"
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Roof(_Record):
@@ -238,6 +240,10 @@ class GroupTimes(_Record):
     roof: Roof | None = None
     """How *limit_ms* comes about."""
 
+    @model_validator(mode="after")
+    def _each_node_has_facts(self) -> Self:
+        return _checked(self)
+
 
 class VariantTimes(_Record):
     """The same nodes over all variants of a model: where a variant gains, and where it loses."""
@@ -252,6 +258,20 @@ class VariantTimes(_Record):
     scopes: tuple[str, ...]
     ms: dict[str, dict[str, float]]
     """By variant ("net@int8"), by backend. A variant without time of its own for these nodes is left out."""
+
+    @model_validator(mode="after")
+    def _each_node_has_facts(self) -> Self:
+        return _checked(self)
+
+
+_Layer = TypeVar("_Layer", GroupTimes, VariantTimes)
+
+
+def _checked(layer: _Layer) -> _Layer:
+    """*layer*, whose nodes have an operator and a module each; ValueError where they have not, or there are none."""
+    if not len(layer.nodes) == len(layer.ops) == len(layer.scopes) > 0:
+        raise ValueError("as many ops and scopes as nodes, and one at least")
+    return layer
 
 
 class NotProfiled(_Record):
@@ -286,6 +306,13 @@ class ProfileReport(_Record):
     assumptions: tuple[str, ...] = ()
     """In words, what the limits take for granted, and why there are no limits, or no energy, where there are none."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether a cell failed, or a check refused the mapping of one."""
+        return any(missing.status != "unsupported" for missing in self.not_profiled) or any(
+            found.refused for found in self.profiles
+        )
+
 
 def profile_schema() -> str:
     """The JSON Schema of `ProfileReport` as the text of the shipped file."""
@@ -294,6 +321,34 @@ def profile_schema() -> str:
         "$comment": f"bakeoff profile, schema_version {PROFILE_SCHEMA_VERSION}",
     }
     return json.dumps(head | ProfileReport.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+def read_profile(file: Path) -> ProfileReport:
+    """What `bakeoff profile --json` wrote into *file*. Raises UserError where it is something else."""
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{file}: is larger than {_MOST_BYTES >> 20} MiB; profile fewer cells at once")
+        text = file.read_text(encoding="utf-8")
+        _check_version(file, text)
+        return ProfileReport.model_validate_json(text)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: is not what `bakeoff profile --json` prints; write it again") from error
+
+
+_MOST_BYTES = 512 << 20
+"""Larger files are refused unread."""
+
+
+def _check_version(file: Path, text: str) -> None:
+    found = json.loads(text)
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version != PROFILE_SCHEMA_VERSION:
+        raise UserError(
+            f"{file}: is a profile of schema version {version}, this bakeoff reads {PROFILE_SCHEMA_VERSION}; "
+            "profile again"
+        )
 
 
 if __name__ == "__main__":

@@ -41,11 +41,12 @@ def explain(cell: str, *, against: str | None, file: Path | None, top: int, as_j
     from rich.console import Console
 
     from ...reports.explain_text import explanation_report
+    from ...reports.profiles import read_profile
     from ..profiling.against import compare, explain_cell
     from ..profiling.cells import parse_cell
 
     asked = [parse_cell(text) for text in (cell, against) if text is not None]
-    report = _profiled(asked, how) if file is None else _read(file)
+    report = _profiled(asked, how) if file is None else read_profile(file)
     profiles = [_find(report, wanted) for wanted in asked]
     found = explain_cell(profiles[0]) if against is None else compare(report, *profiles)
     if as_json:
@@ -66,19 +67,6 @@ def _profiled(asked: list[AskedCell], how: dict[str, Any]) -> ProfileReport:
         return profile_suite(
             ProfileOrder(suite=suite, command=command_line(), cache=default_cache(), listener=listener, together=True)
         )
-
-
-def _read(file: Path) -> ProfileReport:
-    from pydantic import ValidationError
-
-    from ...reports.profiles import ProfileReport
-
-    try:
-        return ProfileReport.model_validate_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: is not what `bakeoff profile --json` prints; write it again") from error
 
 
 def _find(report: ProfileReport, asked: AskedCell) -> BackendProfile:

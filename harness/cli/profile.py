@@ -36,6 +36,7 @@ def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callab
     "--shape", "shapes", multiple=True, metavar="INPUT=1x3x224x224", help="Static shape for an input of an ONNX file."
 )
 @click.option("--time-limit", "time_limit_s", type=float, metavar="SECONDS", help="Longest sampling time of one cell.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a page on it, and the JSON, into this folder.")
 @click.option("--top", type=click.IntRange(min=1), default=15, show_default=True, help="How many layers to show.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, by the schema that `bakeoff schema profile` prints.")
 @click.option(
@@ -45,7 +46,14 @@ def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callab
     "--stacks", type=click.Path(path_type=Path, dir_okay=False), help="Write collapsed stacks for flame graphs."
 )
 def profile(
-    suite: str | None, *, top: int, as_json: bool, trace: Path | None, stacks: Path | None, **chosen: Any
+    suite: str | None,
+    *,
+    out: Path | None,
+    top: int,
+    as_json: bool,
+    trace: Path | None,
+    stacks: Path | None,
+    **chosen: Any,
 ) -> None:
     """Show where the time goes, layer by layer, in every backend.
 
@@ -57,16 +65,20 @@ def profile(
     from ...models.cache import default_cache
     from ...reports.profile_text import profile_report
     from ...reports.traces import chrome_trace, collapsed_stacks
+    from ...reports.write import write_profile
     from ..profiling.sitting import ProfileOrder, profile_suite
     from ..progress import rich_progress
-    from .run import command_line
+    from .run import command_line, make_writable
 
     wanted = _suite(suite, chosen)
+    if out is not None:
+        make_writable(out)
     for file in (trace, stacks):
         _make_writable(file)
     with rich_progress() as listener:
         order = ProfileOrder(suite=wanted, command=command_line(), cache=default_cache(), listener=listener)
         report = profile_suite(order)
+    written = [] if out is None else write_profile(report, out)
     if trace is not None:
         trace.write_text(json.dumps(chrome_trace(report)), encoding="utf-8")
     if stacks is not None:
@@ -75,11 +87,9 @@ def profile(
         click.echo(report.model_dump_json(indent=2))
     else:
         Console().print(profile_report(report, top))
-        for file in (trace, stacks):
-            if file is not None:
-                click.echo(f"wrote {file}")
-    failed = any(missing.status != "unsupported" for missing in report.not_profiled)
-    if failed or any(found.refused for found in report.profiles):
+        for file in (*written, *(file for file in (trace, stacks) if file is not None)):
+            click.echo(f"wrote {file}")
+    if report.failed:
         sys.exit(1)
 
 

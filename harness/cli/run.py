@@ -8,13 +8,17 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...models.errors import UserError
 
-__all__ = ["command_line", "run"]
+if TYPE_CHECKING:
+    from ...reports.profiles import ProfileReport
+    from ..suite import Suite
+
+__all__ = ["command_line", "make_writable", "run"]
 
 
 def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -51,8 +55,11 @@ def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callab
 @click.option(
     "--store", "store_url", metavar="FILE|URL", help="Where results are kept; the user's data folder by default."
 )
+@click.option(
+    "--profile", "profile_it", is_flag=True, help="Afterwards, profile its cells layer by layer for the report."
+)
 @click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of the same suite and options.")
-def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: Any) -> None:
+def run(suite: str, *, out: Path, store_url: str | None, profile_it: bool, resume: bool, **chosen: Any) -> None:
     """Measure a suite on this machine and write its report.
 
     Without arguments it takes the built-in quick suite. Each finished cell is kept at once: after an interruption,
@@ -71,7 +78,7 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
     from ..suite import load_suite
 
     wanted = override(load_suite(suite), chosen)
-    _make_writable(out)
+    make_writable(out)
     command = command_line()
     try:
         with rich_progress() as listener:
@@ -91,10 +98,27 @@ def run(suite: str, out: Path, store_url: str | None, resume: bool, **chosen: An
         raise
     written = write_report([result], out)
     Console().print(run_report(result))
+    failed = any(cell.status in ("failed", "mismatch") for cell in result.cells)
+    if profile_it:
+        profile = _profiled(wanted, command)
+        written = write_report([result], out, [profile])
+        failed = failed or profile.failed
     for path in written:
         click.echo(f"wrote {path}")
-    if any(cell.status in ("failed", "mismatch") for cell in result.cells):
+    if failed:
         sys.exit(1)
+
+
+def _profiled(suite: Suite, command: str) -> ProfileReport:
+    """The cells of *suite*, each backend's profiler at work: a pass of its own, after the run."""
+    from ...models.cache import default_cache
+    from ..profiling.cells import without_judging
+    from ..profiling.sitting import ProfileOrder, profile_suite
+    from ..progress import rich_progress
+
+    with rich_progress() as listener:
+        order = ProfileOrder(suite=without_judging(suite), command=command, cache=default_cache(), listener=listener)
+        return profile_suite(order)
 
 
 def command_line() -> str:
@@ -102,7 +126,7 @@ def command_line() -> str:
     return shlex.join(["bakeoff", *(word for word in sys.argv[1:] if word != "--resume")])
 
 
-def _make_writable(folder: Path) -> None:
+def make_writable(folder: Path) -> None:
     """Find out before the measuring, not after it, that the report has no place."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bakeoff.reports.html import render_html
+from bakeoff.reports.profile_html import render_profile_html
 from playwright.sync_api import Browser, Page, sync_playwright
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -19,8 +20,8 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def pages(plausible: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Reports on a full run, on two targets, and on nothing."""
+def pages(plausible: ModuleType, profiled: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports on a full run, on two targets, on nothing, with and on profiles."""
     folder = tmp_path_factory.mktemp("pages")
     cells = tuple(plausible.measured_cell("resnet18", name, 1) for name in ("eager", "openvino", "tvm"))
     other = plausible.target("Ampere Altra", 8, "altra")
@@ -33,9 +34,18 @@ def pages(plausible: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> di
         ],
         "nothing": [plausible.make_run((plausible.failed_cell("resnet18", "tvm", 1),))],
     }
-    for name, found in runs.items():
-        (folder / f"{name}.html").write_text(render_html(found), encoding="utf-8")
-    return {name: folder / f"{name}.html" for name in runs}
+    refused = profiled.make_profile("openvino", refused=True, failures={"order": ("a before b",)}, suspicious=("busy",))
+    texts = {name: render_html(found) for name, found in runs.items()}
+    texts["run and profile"] = render_html(runs["targets"][:1], [profiled.make_report(target_id="t1", layers=20)])
+    reports = {
+        "profile": profiled.make_report(variants=("fp32", "int8"), backends=tuple(profiled.BACKENDS)),
+        "refused": profiled.make_report(profiles=(refused,), groups=()),
+        "deep": profiled.make_report(layers=5000, backends=("onnxruntime", "openvino", "litert", "tvm")),
+    }
+    texts |= {name: render_profile_html(report) for name, report in reports.items()}
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in texts}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +111,7 @@ def _violations(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["quick", "variants", "targets", "nothing"])
+@pytest.mark.parametrize("name", ["quick", "variants", "targets", "nothing", "profile", "refused", "run and profile"])
 def test_the_page_is_accessible_and_fits(visit: Open, name: str, width: int, scheme: str) -> None:
     """axe-core finds nothing, all charts come alive, and the page itself never scrolls sideways."""
     page = visit(name, width=width, scheme=scheme)
@@ -185,7 +195,7 @@ def test_without_javascript_everything_is_there(visit: Open) -> None:
     assert page.get_by_text("untuned").first.is_visible()
 
 
-@pytest.mark.parametrize("name", ["quick", "variants"])
+@pytest.mark.parametrize("name", ["quick", "variants", "profile"])
 def test_drawings_on_a_narrow_screen_can_be_read(visit: Open, name: str) -> None:
     """Without JavaScript they are scrolled in their own box, by keyboard too, before their words get too small."""
     page = visit(name, width=360, javascript=False)
@@ -230,7 +240,7 @@ def test_wide_tables_scroll_in_their_own_box_by_keyboard(visit: Open) -> None:
     assert "group" == box.get_attribute("role")
 
 
-@pytest.mark.parametrize("name", ["quick", "variants"])
+@pytest.mark.parametrize("name", ["quick", "variants", "profile"])
 def test_print_is_light_complete_and_fits(visit: Open, name: str) -> None:
     """On paper: light colours even in a dark theme, no contents list, folded parts open, nothing cut off."""
     page = visit(name, width=690, scheme="dark")
@@ -243,6 +253,100 @@ def test_print_is_light_complete_and_fits(visit: Open, name: str) -> None:
     assert not page.locator(".toc").is_visible()
     assert 0 == page.locator("details:not([open])").count()
     assert 690 == page.evaluate("document.documentElement.scrollWidth")
+
+
+def _column(page: Page, number: int) -> list[str]:
+    """Texts of one column of the first table of layers, as far as its rows are shown."""
+    return page.locator("[data-layers]").first.evaluate(
+        """(box, n) => [...box.querySelectorAll('tbody tr')]
+            .filter((row) => row.checkVisibility()).map((row) => row.cells[n].textContent.trim())""",
+        number,
+    )
+
+
+def test_layers_are_sorted_by_any_column(visit: Open) -> None:
+    """Costliest first to begin with; a click, or a key, sorts by a column, another turns it round."""
+    page = visit("profile")
+    costs = [float(text) for text in _column(page, 3)]
+    heads = page.locator("[data-layers]").first.locator("thead button")
+    heads.nth(0).click()
+    assert [str(place) for place in range(1, 55)] == _column(page, 0)
+    heads.nth(3).focus()
+    page.keyboard.press("Enter")
+    assert sorted(costs, reverse=True) == [float(text) for text in _column(page, 3)]
+    assert "descending" == page.locator("[data-layers]").first.locator("th").nth(3).get_attribute("aria-sort")
+    page.keyboard.press("Enter")
+    assert sorted(costs) == [float(text) for text in _column(page, 3)]
+    heads.nth(1).click()
+    names = _column(page, 1)
+    assert names[0] == min(names)
+
+
+def test_layers_are_filtered_by_words(visit: Open) -> None:
+    """All words have to be in the name, the nodes or the kind; how many are left is said."""
+    page = visit("profile")
+    field = page.get_by_label("Filter").first
+    field.fill("features.1. depthwise")
+    kinds = _column(page, 2)
+    assert kinds
+    assert {"depthwise Conv"} == set(kinds)
+    assert f"{len(kinds)} of 54 layers" == page.locator("[data-layers] [role=status]").first.inner_text()
+    field.fill("clip_4")
+    assert 1 == len([name for name in _column(page, 1) if "features.1.depthwise" in name])
+    field.fill("")
+    assert 54 == len(_column(page, 1))
+
+
+def test_any_two_cells_are_put_beside_each_other(visit: Open) -> None:
+    """What the script draws for the pair in the page is what the page said without it; another pair is another."""
+    page = visit("profile")
+    section = page.locator("[data-pairing]")
+    said, rows = section.locator("[role=status]").inner_text(), section.locator("tbody").inner_text()
+    one, other = section.locator("select").all()
+    before = other.input_value()
+    other.select_option(one.input_value())
+    assert "0 ms more" in section.locator("[role=status]").inner_text()
+    assert 0 == section.locator("tbody tr").count()
+    other.select_option(before)
+    assert (said, rows) == (section.locator("[role=status]").inner_text(), section.locator("tbody").inner_text())
+    other.select_option("0")
+    one.select_option("3")
+    assert rows != section.locator("tbody").inner_text()
+
+
+def test_layers_can_be_read_without_javascript(visit: Open) -> None:
+    """All of them, with no control that would do nothing, and the table is scrolled by keyboard."""
+    page = visit("profile", javascript=False)
+    assert 54 == page.locator("[data-layers]").first.locator("tbody tr").count()
+    assert 0 == page.locator("select:visible, input:visible, button:visible").count()
+    assert page.locator("[data-pairing] tbody tr").first.is_visible()
+    page.locator(".tall").first.focus()
+    page.keyboard.press("End")
+    page.wait_for_timeout(300)
+    assert page.locator(".tall").first.evaluate("(box) => box.scrollTop") > 0
+
+
+def test_thousands_of_layers_stay_usable(visit: Open) -> None:
+    """The costliest are shown, the others where they are asked for; all are sorted and filtered."""
+    page = visit("deep")
+    places = [str(place) for place in range(1, 5001)]
+    page.locator("[data-layers] thead button").nth(0).click()
+    assert places[:200] == _column(page, 0)
+    page.get_by_label("Filter").fill("depthwise features.700.")
+    assert ["2102"] == _column(page, 0)
+    page.get_by_label("Filter").fill("")
+    page.get_by_role("button", name="Show all 5,000").click()
+    assert places == _column(page, 0)
+    assert not page.get_by_role("button", name="Show all").is_visible()
+
+
+def test_thousands_of_layers_are_not_printed(visit: Open) -> None:
+    """The costliest are, and how many that is is said; on a screen without JavaScript all are there."""
+    page = visit("deep", javascript=False)
+    assert 5000 == len(page.locator("[data-layers] tbody tr:visible").all())
+    page.emulate_media(media="print")
+    assert 200 == page.locator("[data-layers] tbody tr:visible").count()
+    assert page.get_by_text("Printed are the first 200 of 5,000 layers.").is_visible()
 
 
 def test_hostile_names_run_nothing(visit: Open, plausible: ModuleType, tmp_path: Path) -> None:
@@ -262,6 +366,30 @@ def test_hostile_names_run_nothing(visit: Open, plausible: ModuleType, tmp_path:
     tip.wait_for()
 
     assert "<script>" in tip.inner_text()
+    assert "owned" != page.title()
+    assert 0 == page.locator("img").count()
+    assert 400 == page.evaluate("document.documentElement.scrollWidth")
+
+
+def test_hostile_profiles_run_nothing(visit: Open, profiled: ModuleType, tmp_path: Path) -> None:
+    """Names made of markup stay text where the script writes them, too."""
+    evil = "</script><img src=x onerror=\"document.title='owned'\">" + "x" * 300
+    report = profiled.make_report(layers=6)
+    groups = tuple(group.model_copy(update={"scopes": (evil, *group.scopes[1:])}) for group in report.groups)
+    profiles = tuple(
+        profile.model_copy(update={"notes": (evil,), "variant": "net@fp32"}) for profile in report.profiles
+    )
+    path = tmp_path / "evil.html"
+    path.write_text(
+        render_profile_html(report.model_copy(update={"groups": groups, "profiles": profiles, "command": evil})),
+        encoding="utf-8",
+    )
+    page = visit("evil", width=400, path=path)
+    _mount_all(page)
+    page.locator("[data-pairing] select").nth(1).select_option("2")
+    page.locator("[data-layers] thead button").nth(1).click()
+
+    assert "onerror" in page.locator("[data-pairing] tbody").inner_text()
     assert "owned" != page.title()
     assert 0 == page.locator("img").count()
     assert 400 == page.evaluate("document.documentElement.scrollWidth")
