@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +22,12 @@ from ..precision import (
     simulated_mark,
     stored_details,
 )
+from ..profile import ProfiledSession
 from ..signature import load_signature, read_signature, save_signature
-from . import channels, lowering, pipeline, records_apply, schedules
+from . import channels, lowering, pipeline, provenance, records_apply, schedules
 from .chosen import Chosen, FindKernels, choose_records, read_tuning, tuning_of
+from .kernels import save_kernels
+from .rows import EXECUTED
 from .tuning.contract import Applied
 from .tuning.kernels import ask_kernels, find_kernels
 from .tuning.use import prepare_tuned
@@ -34,8 +37,6 @@ __all__ = ["TvmBackend", "TvmSession", "smoke"]
 _LIBRARY = "model.so"
 _FACTS = "facts.json"
 
-# Where TVM computes in other types than those of the graph: its lowering of bf16 keeps the tensors in it only.
-_EXECUTED = {"bf16": "fp32"}
 _ARITHMETIC = {
     "bf16": "widened to fp32, tensors stored in bf16",
     "fp16": "rounded to fp16 after every operation, sums too",
@@ -44,6 +45,8 @@ _ARITHMETIC = {
 _CODE = (
     "tvm/adapter.py",
     "tvm/chosen.py",
+    "tvm/kernels.py",
+    "tvm/provenance.py",
     "tvm/tuning/history.py",
     "tvm/tuning/use.py",
     "tvm/tuning/choice.py",
@@ -51,6 +54,7 @@ _CODE = (
     "tvm/tuning/kernels.py",
     "tvm/tuning/serving.py",
     "precision.py",
+    "profile_axes.py",
 )
 
 _DISTRIBUTIONS = ("apache-tvm", "apache-tvm-ffi")
@@ -136,7 +140,7 @@ class TvmBackend:
         }
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
-        """Write the library, the signature, and the facts that `executed` reports."""
+        """Write the library, the signature, what `executed` reports, and what its kernels run, for `load_profiled`."""
         _check(request)
         pipeline.import_tvm(request.threads)
         from tvm.support import cc
@@ -145,28 +149,30 @@ class TvmBackend:
             raise StageError(_NO_COMPILER, blame="compiler", stage="compile")
         signature = read_signature(request.model)
         facts = _facts(request.model)
-        module = _imported(request.model)
         chosen = _records(request, find_kernels)
         target = _target(chosen)
         applied: Applied | None = None
         facts["tuning"] = None
-        try:
-            if chosen is None:
-                prepared, remarks = pipeline.prepare(module, target, lowering.lowerings(lowering.plan_of({})))
-            else:
-                tuned = prepare_tuned(module, chosen.gathered)
-                remarks, applied = tuned.remarks, tuned.applied
-                facts["tuning"] = asdict(tuning_of(chosen, tuned)) if applied.tuned else None
-                pairs = records_apply.read_lines(chosen.folder, tuned.lines)
-                prepared = records_apply.apply_records(tuned.module, target, pairs)
-            scheduled = schedules.schedule(prepared, target)
-            pipeline.link(scheduled, target, request.out / _LIBRARY)
-        except Exception as error:  # its errors share no base class
-            raise _failed(error, "compiler", "compile") from error
+        with provenance.watched() as stages:
+            module = _imported(request.model)
+            try:
+                if chosen is None:
+                    prepared, remarks = pipeline.prepare(module, target, lowering.lowerings(lowering.plan_of({})))
+                else:
+                    tuned = prepare_tuned(module, chosen.gathered)
+                    remarks, applied = tuned.remarks, tuned.applied
+                    facts["tuning"] = asdict(tuning_of(chosen, tuned)) if applied.tuned else None
+                    pairs = records_apply.read_lines(chosen.folder, tuned.lines)
+                    prepared = records_apply.apply_records(tuned.module, target, pairs)
+                scheduled = schedules.schedule(prepared, target)
+                pipeline.link(scheduled, target, request.out / _LIBRARY)
+            except Exception as error:  # its errors share no base class
+                raise _failed(error, "compiler", "compile") from error
         save_signature(request.out, signature)
         facts |= {"target": json.dumps(target), "plain_loops": ", ".join(schedules.plain_loops(scheduled))}
         facts["applied"] = None if applied is None else asdict(applied)
         (request.out / _FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        save_kernels(request.out, provenance.find_kernels(stages, scheduled))
         return (_note(applied), *remarks)
 
     def load(self, request: LoadRequest) -> TvmSession:
@@ -175,6 +181,21 @@ class TvmBackend:
         pipeline.import_tvm(request.threads)
         try:
             return TvmSession(request)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise _failed(error, "runtime", "load") from error
+
+    def profiling_options(self, _request: CompileRequest) -> Mapping[str, str]:
+        """None: what is timed is what is profiled."""
+        return {}
+
+    def load_profiled(self, request: LoadRequest, model: Path) -> ProfiledSession:
+        """Load the library, with a clock around each of its kernels."""
+        from .profile import TvmProfile
+
+        _check(request)
+        pipeline.import_tvm(request.threads)
+        try:
+            return TvmProfile(request, model)
         except (RuntimeError, OSError, ValueError) as error:
             raise _failed(error, "runtime", "load") from error
 
@@ -193,19 +214,19 @@ class TvmBackend:
 class TvmSession:
     """A loaded library. Outputs lie in memory of TVM that stays valid as long as the arrays do."""
 
-    def __init__(self, request: LoadRequest) -> None:
+    def __init__(self, request: LoadRequest, instrument: Callable[..., int] | None = None) -> None:
         signature = load_signature(request.artifact)
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._facts: dict[str, Any] = json.loads((request.artifact / _FACTS).read_text())
-        self._run = pipeline.caller(request.artifact / _LIBRARY)
+        self._run = pipeline.caller(request.artifact / _LIBRARY, instrument)
 
     def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
         """Run once. Feeds that are aligned to 64 bytes and writable are not copied."""
         return self._run(feeds)
 
     def executed(self) -> Executed:
-        """Threads by TVM's pool; precision by the weights: TVM computes in the graph's types, bar `_EXECUTED`."""
+        """Threads by TVM's pool; precision by the weights: TVM computes in the graph's types, bar `EXECUTED`."""
         import tvm
 
         return Executed(
@@ -323,7 +344,7 @@ def _facts(model: Path) -> dict[str, Any]:
     weights = count_weight_precisions(graph, integer="int32")
     counts: Counter[str] = Counter()
     for name, count in weights.items():
-        counts[_EXECUTED.get(name, name)] += count
+        counts[EXECUTED.get(name, name)] += count
     return {
         "precision": precision_name(counts),
         "marks": simulated_mark(graph, counts),
