@@ -30,6 +30,8 @@ class Kernel:
 
     name: str
     """Of the function that is called."""
+    kind: str
+    """The operations that were fused to it: "conv2d_add_maximum_minimum"."""
     parts: tuple[Part, ...] = ()
     """What it computes, in order."""
     reads: tuple[int, ...] = ()

@@ -7,10 +7,11 @@ values have one number if equal loops make them from values of the same numbers.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..profile_axes import Axes, kept, onnx_shape, plain, transposed
@@ -24,6 +25,9 @@ _HEAVY = ("conv", "matmul", "dense", "einsum")
 
 _CALLS = ("relax.call_tir", "relax.call_tir_inplace", "relax.call_dps_packed", "relax.call_pure_packed")
 """Operators that call what their first argument names."""
+
+_PACKING = "_weight_prepack"
+"""End of the name of what stores weights in another order, where that could not be done beforehand."""
 
 _TRANSPOSING = "transpose"
 """Beginning of the names of loops that TVM changes layouts with."""
@@ -81,7 +85,26 @@ def find_kernels(stages: Stages, linked: Any) -> tuple[Kernel, ...]:
         if name is not None:
             kernels.append(_kernel(name, values, reads, operators))
     called = [name for binding in _bindings(linked["main"]) if (name := _callee(binding.value)) is not None]
-    return tuple(kernels) if called == [kernel.name for kernel in kernels] else ()
+    return _linked(kernels, called)
+
+
+def _linked(kernels: Sequence[Kernel], called: Sequence[str]) -> tuple[Kernel, ...]:
+    """*kernels* under the names by which they are *called* in the end, and what arranges weights before some of them.
+
+    Records give a kernel a longer name. () where the calls are others.
+    """
+    found: list[Kernel] = []
+    places: list[int] = []
+    for name in called:
+        if name.endswith(_PACKING):
+            found.append(Kernel(name=name, kind=name, copies=True))
+            continue
+        if len(places) == len(kernels) or not name.startswith(kernels[len(places)].name):
+            return ()
+        kernel = kernels[len(places)]
+        found.append(replace(kernel, name=name, reads=tuple(places[read] for read in kernel.reads)))
+        places.append(len(found) - 1)
+    return tuple(found) if len(places) == len(kernels) else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +134,7 @@ def _kernel(name: str, values: Sequence[_Value], reads: frozenset[int], operator
     last = values[-1].place if values else None
     return Kernel(
         name=name,
+        kind=re.sub("(?<!wino)[0-9]+(?=_|$)", "", name.removeprefix("fused_")),
         parts=tuple(dict.fromkeys(parts)),
         reads=tuple(sorted(reads)),
         result=last,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from ..precision import short_precision
@@ -50,7 +49,7 @@ def describe_rows(
         rows.append(
             Row(
                 name=unique[place],
-                kind=re.sub("_*[0-9]*$", "", kernel.name.removeprefix("fused_")),
+                kind=kernel.kind,
                 role="runtime" if _is_runtime(kernel, found, graph) else "compute",
                 times_ms=times_ms[place],
                 claims=found,

@@ -1,0 +1,197 @@
+"""TVM's kernels: what they run of the ONNX file, followed through its passes, and rows of what was called."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from bakeoff.backends.contract.nets import write_nets
+from bakeoff.backends.profile import Row
+from bakeoff.backends.profile_graph import ProfiledGraph
+from bakeoff.backends.tvm.channels import padded_values
+from bakeoff.backends.tvm.kernels import Kernel, Part, load_kernels, save_kernels
+from bakeoff.backends.tvm.profile import read_log
+from bakeoff.backends.tvm.rows import describe_rows
+from bakeoff.models.errors import StageError
+from onnx import TensorProto, helper, numpy_helper
+
+_CHILD = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+import numpy as np
+from bakeoff.backends import registry
+from bakeoff.backends.base import CompileRequest, LoadRequest
+
+name, model, folder = sys.argv[1:]
+backend = registry.get(name)
+plain = CompileRequest(model=Path(model), out=Path(folder))
+options = dict(backend.profiling_options(plain))
+backend.compile(CompileRequest(model=Path(model), out=Path(folder), options=options))
+session = backend.load_profiled(LoadRequest(artifact=Path(folder), options=options), Path(model))
+feeds = [np.random.default_rng(0).standard_normal(spec.shape).astype(spec.dtype) for spec in session.inputs]
+for call in range(5):
+    session.infer(feeds)
+    if call != 2:
+        session.collect()
+rows = [asdict(row) for row in session.rows()]
+session.close()
+print(json.dumps(rows))
+"""
+
+
+def _model() -> Any:
+    """A convolution of 58 channels with Relu, one behind it by depth, quantized; names of values after the nodes."""
+    random = np.random.default_rng(0)
+    weights = {"w1": random.standard_normal((58, 16, 1, 1)), "w2": random.standard_normal((58, 1, 3, 3))}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["conv"], name="conv"),
+        helper.make_node("Relu", ["conv"], ["relu"], name="relu"),
+        helper.make_node("Conv", ["relu", "w2"], ["deep"], name="deep", group=58),
+        helper.make_node("QuantizeLinear", ["deep", "step"], ["round"], name="round"),
+        helper.make_node("Flatten", ["round"], ["y"], name="flatten"),
+    ]
+    tensors = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
+    tensors.append(numpy_helper.from_array(np.float32(0.1), "step"))
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 8, 8]),
+        helper.make_tensor_value_info("y", TensorProto.UINT8, [1, 2088]),
+    ]
+    return helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], initializer=tensors))
+
+
+_KERNELS = (
+    Kernel(name="transpose", kind="transpose", copies=True, parts=()),
+    Kernel(
+        name="fused_conv2d_add_relu",
+        kind="conv2d_add_relu",
+        parts=(Part(node=0, heavy=True), Part(node=0, heavy=False), Part(node=1, heavy=False)),
+        reads=(0,),
+        result=1,
+        shape=(1, 64, 8, 8),
+        weight_shape=(64, 16, 1, 1),
+        dtype="float32",
+    ),
+    Kernel(name="pad", kind="pad", parts=(Part(node=2, heavy=False),), reads=(1,)),
+    Kernel(
+        name="conv2d1",
+        kind="conv2d",
+        parts=(Part(node=2, heavy=True),),
+        reads=(2,),
+        result=2,
+        shape=(1, 64, 6, 6),
+        weight_shape=(64, 1, 3, 3),
+        dtype="bfloat16",
+    ),
+    Kernel(
+        name="quantize", kind="quantize", parts=(Part(node=3, heavy=False),), reads=(3,), result=3, shape=(1, 58, 6, 6)
+    ),
+    Kernel(name="reshape", kind="reshape", parts=(Part(node=4, heavy=False),), reads=(4,), result=4, shape=(1, 2088)),
+    Kernel(name="conv2d1", kind="conv2d", parts=(), reads=(5,)),
+)
+_CALLED = ["transpose", "fused_conv2d_add_relu", "pad", "conv2d1", "quantize", "conv2d1"]
+
+
+def _rows(called: list[str] = _CALLED) -> tuple[Row, ...]:
+    model = _model()
+    return describe_rows(_KERNELS, called, [(1.0,)] * len(called), ProfiledGraph(model), padded_values(model))
+
+
+def test_rows_claim_what_they_compute() -> None:
+    """A convolution is where it is multiplied, not where its input is padded; what was not called hands on its input."""
+    rows = _rows()
+
+    assert [[], ["conv", "relu"], [], ["deep"], ["round"], []] == [[c.node for c in row.claims] for row in rows]
+    assert {"value"} == {claim.evidence for row in rows for claim in row.claims}
+    assert ["runtime", "compute", "compute", "compute", "runtime", "compute"] == [row.role for row in rows]
+    assert [(), (0,), (1,), (2,), (3,), (4,)] == [row.reads for row in rows]
+    assert ["fp32", "fp32"] == [row.precision for row in rows if row.weight_shape]
+    assert ["conv2d", "conv2d"] == [row.kind for row in rows if row.name.startswith("conv2d1")]
+    assert len(rows) == len({row.name for row in rows})
+
+
+def test_padding_of_channels_is_taken_off() -> None:
+    """Shapes are those of the ONNX file, of results and of weights on both sides."""
+    rows = _rows()
+
+    assert [None, (1, 58, 8, 8), None, (1, 58, 6, 6), (1, 58, 6, 6), None] == [row.output_shape for row in rows]
+    assert [(58, 16, 1, 1), (58, 1, 3, 3)] == [row.weight_shape for row in rows if row.weight_shape]
+
+
+@pytest.mark.parametrize("called", [_CALLED[:-1], [*_CALLED, "pad"], [_CALLED[1], _CALLED[0], *_CALLED[2:]]])
+def test_other_calls_than_were_compiled_are_refused(called: list[str]) -> None:
+    """One too few, one too many, or two in another order."""
+    with pytest.raises(ValueError, match=r"call|kernels"):
+        _rows(called)
+
+
+def test_kernels_are_kept(tmp_path: Path) -> None:
+    """As they were; an artifact without them cannot be profiled."""
+    with pytest.raises(StageError):
+        load_kernels(tmp_path)
+    save_kernels(tmp_path, _KERNELS)
+    assert load_kernels(tmp_path) == _KERNELS
+
+
+def test_the_log_is_read() -> None:
+    """A name, a time before and a time after; a call within another is refused."""
+    assert (["a", "b"], [2.0, 0.5]) == read_log(["a", 0, 2_000_000, "b", 2_500_000, 3_000_000])
+    with pytest.raises(StageError):
+        read_log(["a", 0, "b", 1, 2, 3])
+
+
+def profiled(backend: str, model: Path, folder: Path) -> list[dict[str, Any]]:
+    """Rows of *model* on *backend*, compiled into *folder*, after four inferences that count."""
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, backend, str(model), str(folder)], capture_output=True, text=True, check=False
+    )
+    assert 0 == done.returncode, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["plain", "pair", "mobile", "attention"])
+def test_every_convolution_is_followed(net: str, tmp_path: Path) -> None:
+    """Each convolution and product is claimed by one row, with the weights of its own; each row is timed each time."""
+    write_nets(tmp_path)
+    model = tmp_path / f"{net}.onnx"
+    rows = profiled("tvm", model, tmp_path / "artifact")
+    graph = ProfiledGraph(onnx.load(model))
+
+    owners = {name: [row for row in rows for c in row["claims"] if c["node"] == name] for name in graph.heavy}
+    assert {1} == {len(found) for found in owners.values()}, owners
+    for name, (row,) in owners.items():
+        assert graph.heavy[name].weight_shape == tuple(row["weight_shape"])
+    assert {4} == {len(row["times_ms"]) for row in rows}
+    assert all(time > 0 for row in rows for time in row["times_ms"])
+
+
+@pytest.mark.slow
+def test_equal_convolutions_stay_apart(tmp_path: Path) -> None:
+    """Two with the same input, from weights of the same content, are two rows for two nodes."""
+    weights = np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="once"),
+        helper.make_node("Conv", ["x", "v"], ["b"], name="again"),
+        helper.make_node("Max", ["a", "b"], ["y"], name="larger"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 8, 8]), ("y", [1, 8, 6, 6]))
+    ]
+    tensors = [numpy_helper.from_array(weights, name) for name in "wv"]
+    made = helper.make_graph(nodes, "g", ends[:1], ends[1:], initializer=tensors)
+    onnx.save(
+        helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "two.onnx"
+    )
+    rows = profiled("tvm", tmp_path / "two.onnx", tmp_path / "artifact")
+
+    claims = [{claim["node"] for claim in row["claims"]} & {"once", "again"} for row in rows]
+    assert [{"again"}, {"once"}] == sorted((found for found in claims if found), key=sorted)
