@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from bakeoff.backends.contract.nets import write_nets
 from bakeoff.backends.profile import Row
 from bakeoff.backends.profile_graph import ProfiledGraph
 from bakeoff.backends.tvm.channels import padded_values
@@ -20,30 +15,6 @@ from bakeoff.backends.tvm.profile import read_log
 from bakeoff.backends.tvm.rows import describe_rows
 from bakeoff.models.errors import StageError
 from onnx import TensorProto, helper, numpy_helper
-
-_CHILD = """
-import json, sys
-from dataclasses import asdict
-from pathlib import Path
-import numpy as np
-from bakeoff.backends import registry
-from bakeoff.backends.base import CompileRequest, LoadRequest
-
-name, model, folder = sys.argv[1:]
-backend = registry.get(name)
-plain = CompileRequest(model=Path(model), out=Path(folder))
-options = dict(backend.profiling_options(plain))
-backend.compile(CompileRequest(model=Path(model), out=Path(folder), options=options))
-session = backend.load_profiled(LoadRequest(artifact=Path(folder), options=options), Path(model))
-feeds = [np.random.default_rng(0).standard_normal(spec.shape).astype(spec.dtype) for spec in session.inputs]
-for call in range(5):
-    session.infer(feeds)
-    if call != 2:
-        session.collect()
-rows = [asdict(row) for row in session.rows()]
-session.close()
-print(json.dumps(rows))
-"""
 
 
 def _model() -> Any:
@@ -104,7 +75,7 @@ def _rows(called: list[str] = _CALLED) -> tuple[Row, ...]:
 
 
 def test_rows_claim_what_they_compute() -> None:
-    """A convolution is where it is multiplied, not where its input is padded; what was not called hands on its input."""
+    """A convolution is where it is multiplied, not where its input is padded; what was not called hands its input on."""
     rows = _rows()
 
     assert [[], ["conv", "relu"], [], ["deep"], ["round"], []] == [[c.node for c in row.claims] for row in rows]
@@ -146,52 +117,24 @@ def test_the_log_is_read() -> None:
         read_log(["a", 0, "b", 1, 2, 3])
 
 
-def profiled(backend: str, model: Path, folder: Path) -> list[dict[str, Any]]:
-    """Rows of *model* on *backend*, compiled into *folder*, after four inferences that count."""
-    folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, backend, str(model), str(folder)], capture_output=True, text=True, check=False
-    )
-    assert 0 == done.returncode, done.stderr
-    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return rows
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["plain", "pair", "mobile", "attention"])
-def test_every_convolution_is_followed(net: str, tmp_path: Path) -> None:
+def test_every_convolution_is_followed(net: str, nets: Path, profiled: Any) -> None:
     """Each convolution and product is claimed by one row, with the weights of its own; each row is timed each time."""
-    write_nets(tmp_path)
-    model = tmp_path / f"{net}.onnx"
-    rows = profiled("tvm", model, tmp_path / "artifact")
-    graph = ProfiledGraph(onnx.load(model))
+    graph, rows = profiled("tvm", nets / f"{net}.onnx")
 
-    owners = {name: [row for row in rows for c in row["claims"] if c["node"] == name] for name in graph.heavy}
+    owners = {name: [row for row in rows if name in row.nodes] for name in graph.heavy}
     assert {1} == {len(found) for found in owners.values()}, owners
     for name, (row,) in owners.items():
-        assert graph.heavy[name].weight_shape == tuple(row["weight_shape"])
-    assert {4} == {len(row["times_ms"]) for row in rows}
-    assert all(time > 0 for row in rows for time in row["times_ms"])
+        assert graph.heavy[name].weight_shape == row.weight_shape
+    assert {4} == {len(row.times_ms) for row in rows}
+    assert all(time > 0 for row in rows for time in row.times_ms)
 
 
 @pytest.mark.slow
-def test_equal_convolutions_stay_apart(tmp_path: Path) -> None:
+def test_equal_convolutions_stay_apart(equal_convolutions: Path, profiled: Any) -> None:
     """Two with the same input, from weights of the same content, are two rows for two nodes."""
-    weights = np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["a"], name="once"),
-        helper.make_node("Conv", ["x", "v"], ["b"], name="again"),
-        helper.make_node("Max", ["a", "b"], ["y"], name="larger"),
-    ]
-    ends = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 8, 8]), ("y", [1, 8, 6, 6]))
-    ]
-    tensors = [numpy_helper.from_array(weights, name) for name in "wv"]
-    made = helper.make_graph(nodes, "g", ends[:1], ends[1:], initializer=tensors)
-    onnx.save(
-        helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "two.onnx"
-    )
-    rows = profiled("tvm", tmp_path / "two.onnx", tmp_path / "artifact")
+    _, rows = profiled("tvm", equal_convolutions)
 
-    claims = [{claim["node"] for claim in row["claims"]} & {"once", "again"} for row in rows]
-    assert [{"again"}, {"once"}] == sorted((found for found in claims if found), key=sorted)
+    claimed = [name for row in rows for name in row.nodes if name in ("once", "again")]
+    assert ["again", "once"] == sorted(claimed)
