@@ -17,12 +17,12 @@ _KERNELS = """
 extern "C"  void  cpp_fused_relu_0(const float* in_ptr0,
                        float* out_ptr0)
 {
-    torch::aot_inductor::RAIIAtenRecordFunctionHandle record_graph_0_cpp_fused_relu_0_("graph_0_cpp_fused_relu_0", nullptr);
+    RAIIAtenRecordFunctionHandle record_graph_0_cpp_fused_relu_0_("graph_0_cpp_fused_relu_0", nullptr);
 }
 extern "C"  void  cpp_fused_mean_1(float* in_out_ptr0,
                        const float* in_ptr0)
 {
-    torch::aot_inductor::RAIIAtenRecordFunctionHandle record_graph_0_cpp_fused_mean_1_("graph_0_cpp_fused_mean_1", nullptr);
+    RAIIAtenRecordFunctionHandle record_graph_0_cpp_fused_mean_1_("graph_0_cpp_fused_mean_1", nullptr);
 }
 """
 

@@ -75,7 +75,7 @@ def _rows(called: list[str] = _CALLED) -> tuple[Row, ...]:
 
 
 def test_rows_claim_what_they_compute() -> None:
-    """A convolution is where it is multiplied, not where its input is padded; what was not called hands its input on."""
+    """A convolution is where it is multiplied, not where its input is padded; what was not called is passed over."""
     rows = _rows()
 
     assert [[], ["conv", "relu"], [], ["deep"], ["round"], []] == [[c.node for c in row.claims] for row in rows]
