@@ -17,8 +17,6 @@ EXECUTED: Mapping[str, str] = {"bf16": "fp32"}
 Padding = Mapping[str, tuple[int, int]]
 """By value of the ONNX file: its channels, and how many they are padded to (see `channels`)."""
 
-_QUANTIZING = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
-
 
 def describe_rows(
     kernels: Sequence[Kernel],
@@ -28,6 +26,8 @@ def describe_rows(
     padding: Padding,
 ) -> tuple[Row, ...]:
     """Rows of the kernels that were *called*, which took *times_ms*; reshapes in place need no call.
+
+    TVM rounds where the ONNX file does, never of its own accord: a row that only quantizes is of a node like any other.
 
     Raises ValueError where what was called is not what was compiled.
     """
@@ -50,7 +50,7 @@ def describe_rows(
             Row(
                 name=unique[place],
                 kind=kernel.kind,
-                role="runtime" if _is_runtime(kernel, found, graph) else "compute",
+                role="runtime" if kernel.copies else "compute",
                 times_ms=times_ms[place],
                 claims=found,
                 reads=tuple(sorted(reads)),
@@ -76,10 +76,6 @@ def _claims(kernels: Sequence[Kernel], graph: ProfiledGraph) -> list[tuple[Claim
         )
         for kernel in kernels
     ]
-
-
-def _is_runtime(kernel: Kernel, claims: Sequence[Claim], graph: ProfiledGraph) -> bool:
-    return kernel.copies or (bool(claims) and all(graph.op_type(claim.node) in _QUANTIZING for claim in claims))
 
 
 def _output_shape(kernel: Kernel, graph: ProfiledGraph, padding: Padding) -> tuple[int, ...] | None:
