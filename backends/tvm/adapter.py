@@ -214,12 +214,12 @@ class TvmBackend:
 class TvmSession:
     """A loaded library. Outputs lie in memory of TVM that stays valid as long as the arrays do."""
 
-    def __init__(self, request: LoadRequest, instrument: Callable[..., int] | None = None) -> None:
+    def __init__(self, request: LoadRequest, prepare: Callable[[Any], None] | None = None) -> None:
         signature = load_signature(request.artifact)
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._facts: dict[str, Any] = json.loads((request.artifact / _FACTS).read_text())
-        self._run = pipeline.caller(request.artifact / _LIBRARY, instrument)
+        self._run = pipeline.caller(request.artifact / _LIBRARY, prepare)
 
     def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
         """Run once. Feeds that are aligned to 64 bytes and writable are not copied."""

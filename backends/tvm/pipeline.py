@@ -231,18 +231,18 @@ def link(module: Any, target: Any, library: Path) -> None:
     executable.export_library(str(library))
 
 
-def caller(library: Path, instrument: Callable[..., int] | None = None) -> Callable[[Sequence[Any]], list[Any]]:
+def caller(library: Path, prepare: Callable[[Any], None] | None = None) -> Callable[[Sequence[Any]], list[Any]]:
     """Load *library* and return what runs it: arrays in the order of the inputs to arrays in that of the outputs.
 
-    *instrument* is called before and after each kernel, as `VirtualMachine.set_instrument` says.
+    *prepare* is given the virtual machine beforehand.
     """
     import numpy as np
     import tvm
     from tvm import relax
 
     machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
-    if instrument is not None:
-        machine.set_instrument(instrument)
+    if prepare is not None:
+        prepare(machine)
     main = machine["main"]
 
     def tensor(array: Any) -> Any:

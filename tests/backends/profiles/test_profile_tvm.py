@@ -11,7 +11,7 @@ from bakeoff.backends.profile import Row
 from bakeoff.backends.profile_graph import ProfiledGraph
 from bakeoff.backends.tvm.channels import padded_values
 from bakeoff.backends.tvm.kernels import Kernel, Part, load_kernels, save_kernels
-from bakeoff.backends.tvm.profile import read_log
+from bakeoff.backends.tvm.profile import kernels_called, times_called
 from bakeoff.backends.tvm.rows import describe_rows
 from bakeoff.models.errors import StageError
 from onnx import TensorProto, helper, numpy_helper
@@ -110,11 +110,13 @@ def test_kernels_are_kept(tmp_path: Path) -> None:
     assert load_kernels(tmp_path) == _KERNELS
 
 
-def test_the_log_is_read() -> None:
-    """A name, a time before and a time after; a call within another is refused."""
-    assert (["a", "b"], [2.0, 0.5]) == read_log(["a", 0, 2_000_000, "b", 2_500_000, 3_000_000])
-    with pytest.raises(StageError):
-        read_log(["a", 0, "b", 1, 2, 3])
+def test_calls_are_told_apart() -> None:
+    """What the machine does itself is left out; a call within another is refused."""
+    events = [("a", True), ("a", False), ("vm.builtin.reshape", True), ("vm.builtin.reshape", False)]
+    assert [(0, "a"), (2, "b")] == kernels_called([*events, ("b", True), ("b", False)])
+    assert [2.0, 0.5] == times_called([0, 2_000_000, 2_100_000, 2_200_000, 2_500_000, 3_000_000], [0, 2])
+    with pytest.raises(ValueError, match="within"):
+        kernels_called([("a", True), ("b", True), ("b", False), ("a", False)])
 
 
 @pytest.mark.slow
