@@ -184,13 +184,14 @@ def test_only_what_was_compiled_for_it_is_profiled(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["plain", "mobile"])
 def test_every_convolution_is_found(net: str, nets: Path, profiled: Any) -> None:
-    """Each convolution and product is claimed by one row, with the weights of its own; each row is timed each time."""
+    """Each convolution and product is claimed by one row, with its weights where they are packed; all are timed."""
     graph, rows = profiled("inductor", nets / f"{net}.onnx")
 
     owners = {name: [row for row in rows if name in row.nodes] for name in graph.heavy}
     assert {1} == {len(found) for found in owners.values()}, owners
     for name, (row,) in owners.items():
-        assert graph.heavy[name].weight_shape == row.weight_shape
+        assert row.weight_shape in (graph.heavy[name].weight_shape, None)
+        assert row.weight_shape or row.name.startswith("graph_")
     assert {4} == {len(row.times_ms) for row in rows}
     assert all(time > 0 for row in rows for time in row.times_ms)
 
