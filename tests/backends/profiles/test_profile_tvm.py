@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from bakeoff.backends.profile import Row
 from bakeoff.backends.profile_graph import ProfiledGraph
@@ -120,7 +121,7 @@ def test_calls_are_told_apart() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["plain", "pair", "mobile", "attention"])
+@pytest.mark.parametrize("net", ["plain", "pair", "mobile", "attention", "half", "quantized"])
 def test_every_convolution_is_followed(net: str, nets: Path, profiled: Any) -> None:
     """Each convolution and product is claimed by one row, with the weights of its own; each row is timed each time."""
     graph, rows = profiled("tvm", nets / f"{net}.onnx")
@@ -140,3 +141,26 @@ def test_equal_convolutions_stay_apart(equal_convolutions: Path, profiled: Any) 
 
     claimed = [name for row in rows for name in row.nodes if name in ("once", "again")]
     assert ["again", "once"] == sorted(claimed)
+
+
+@pytest.mark.slow
+def test_padded_channels_do_not_show(tmp_path: Path, profiled: Any) -> None:
+    """Convolutions of 58 channels run with 64, and are told with 58."""
+    random = np.random.default_rng(0)
+    shapes = {"w1": (58, 16, 1, 1), "w2": (58, 1, 3, 3), "w3": (58, 58, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], name="first"),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("Conv", ["b", "w2"], ["c"], name="deep", group=58, pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["c", "w3"], ["y"], name="last"),
+    ]
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 8, 8])
+    sink = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 58, 8, 8])
+    tensors = [numpy_helper.from_array(random.standard_normal(shapes[n]).astype(np.float32), n) for n in shapes]
+    graph = helper.make_graph(nodes, "g", [source], [sink], initializer=tensors)
+    path = tmp_path / "odd.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    _, rows = profiled("tvm", path)
+
+    told = [row.weight_shape for name in ("first", "deep", "last") for row in rows if name in row.nodes]
+    assert list(shapes.values()) == told
