@@ -182,7 +182,7 @@ def test_only_what_was_compiled_for_it_is_profiled(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["plain", "mobile", "quantized"])
+@pytest.mark.parametrize("net", ["plain", "mobile", "qdq"])
 def test_every_convolution_is_found(net: str, nets: Path, profiled: Any) -> None:
     """Each convolution and product is claimed by one row, with its weights where they are packed; all are timed."""
     graph, rows = profiled("inductor", nets / f"{net}.onnx")

@@ -121,7 +121,7 @@ def test_calls_are_told_apart() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["plain", "pair", "mobile", "attention", "half", "quantized"])
+@pytest.mark.parametrize("net", ["plain", "pair", "mobile", "attention", "half", "qdq"])
 def test_every_convolution_is_followed(net: str, nets: Path, profiled: Any) -> None:
     """Each convolution and product is claimed by one row, with the weights of its own; each row is timed each time."""
     graph, rows = profiled("tvm", nets / f"{net}.onnx")
