@@ -151,7 +151,7 @@ def _traced(lowered: Any, fused: Any) -> Iterator[tuple[Any, list[_Value]]]:
     made: dict[int, deque[_Value]] = defaultdict(deque)
     bindings = _bindings(lowered["main"])
     nodes = _belonging(bindings)
-    for binding, number in numbers.walk(lowered["main"], {}):
+    for binding, number in numbers.walk(lowered["main"], numbers.inputs(lowered["main"])):
         loops = _callee(binding.value)
         if loops is not None:
             value = _Value(loops=loops, node=nodes[binding.var], place=place_of(binding.var.name))
@@ -163,8 +163,8 @@ def _traced(lowered: Any, fused: Any) -> Iterator[tuple[Any, list[_Value]]]:
         return [found.popleft() if len(found) > 1 else found[0]] if found else []
 
     functions = {name.name_hint: function for name, function in fused.functions_items()}
-    environment: dict[Any, int] = {}
-    for binding in numbers.enter(fused["main"], environment):
+    environment = numbers.inputs(fused["main"])
+    for binding in _bindings(fused["main"]):
         group = functions.get(_called_function(binding.value))
         if group is None:
             environment[binding.var] = number = numbers.of(binding.value, environment)
@@ -183,16 +183,13 @@ class _Numbers:
     def __init__(self) -> None:
         self._known: dict[Hashable, int] = {}
 
-    def enter(self, function: Any, environment: dict[Any, int]) -> Sequence[Any]:
-        """Number the inputs of the graph *function*; return its bindings."""
-        for place, param in enumerate(function.params):
-            environment[param] = self._number("input", place)
-        return _bindings(function)
+    def inputs(self, function: Any) -> dict[Any, int]:
+        """Numbers of the inputs of the graph *function*."""
+        return {param: self._number("input", place) for place, param in enumerate(function.params)}
 
     def walk(self, function: Any, environment: dict[Any, int]) -> Iterator[tuple[Any, int]]:
-        """The bindings of *function*, whose inputs are in *environment* unless it is the graph, with their numbers."""
-        bindings = _bindings(function) if environment else self.enter(function, environment)
-        for binding in bindings:
+        """The bindings of *function* with their numbers, which *environment* gets too; it has those of the inputs."""
+        for binding in _bindings(function):
             environment[binding.var] = self.of(binding.value, environment)
             yield binding, environment[binding.var]
 
