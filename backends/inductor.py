@@ -6,14 +6,16 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from ..models.errors import StageError
+from ..models.errors import StageError, UnsupportedError
 from .base import Array, CompileRequest, Executed, LoadRequest, Probe
 from .host import code_digest, isa
 from .inductor_compile import INSTALL_HINT, PACKAGE, compile_package, cpp_compiler, inductor_environment
 from .options import read_options
 from .precision import precision_name, stored_details
+from .profile import ProfiledSession
 from .signature import load_signature, read_signature, save_signature
 from .torch_runtime import check_torch_device, fp32_facts, set_up, to_arrays, to_tensors, torch_devices, torch_versions
 
@@ -21,9 +23,20 @@ __all__ = ["InductorBackend", "InductorSession"]
 
 _FACTS = "facts.json"
 
-_OPTIONS = {"autocast": ("off", "bfloat16", "float16"), "max_autotune": ("false", "true")}
+_OPTIONS = {
+    "autocast": ("off", "bfloat16", "float16"),
+    "max_autotune": ("false", "true"),
+    "profile": ("false", "true"),
+}
 
-_CODE = ("torch_import", "inductor_compile.py", "inductor_kernels.py", "precision.py", "torch_runtime.py")
+_CODE = (
+    "torch_import",
+    "inductor_compile.py",
+    "inductor_kernels.py",
+    "inductor_nodes.py",
+    "precision.py",
+    "torch_runtime.py",
+)
 
 _REPRODUCER = """\
 import tempfile
@@ -66,7 +79,8 @@ def build(model: str, threads: int):
 class InductorBackend:
     """Adapter of TorchInductor through AOTInductor, with weights frozen into the library.
 
-    The number of threads and the CPU's vector width are written into the generated C++ code.
+    The number of threads and the CPU's vector width are written into the generated C++ code. Its option `profile` has
+    the code tell torch's profiler of each kernel that it calls.
     """
 
     name = "inductor"
@@ -116,7 +130,8 @@ class InductorBackend:
         signature = read_signature(request.model)
         save_signature(request.out, signature)
         set_up(request.threads)
-        facts = compile_package(request, signature, _configs(options), options["autocast"])
+        profile = options["profile"] == "true"
+        facts = compile_package(request, signature, _configs(options), options["autocast"], profile=profile)
         (request.out / _FACTS).write_text(json.dumps(facts) + "\n")
         return ()
 
@@ -124,6 +139,23 @@ class InductorBackend:
         """Load the package; neither Dynamo nor Inductor is imported."""
         _check(request)
         return InductorSession(request)
+
+    def profiling_options(self, _request: CompileRequest) -> Mapping[str, str]:
+        """Code that torch's profiler hears of; without the profiler it costs little, but is not what is timed."""
+        return {"profile": "true"}
+
+    def load_profiled(self, request: LoadRequest, model: Path) -> ProfiledSession:
+        """Load the package under torch's profiler."""
+        from .inductor_profile import InductorProfile
+
+        options = _check(request)
+        if options["profile"] != "true":
+            reason = "Inductor profiles only what was compiled with the option profile"
+            raise UnsupportedError(reason, blame="runtime", stage="profile")
+        if request.device != "cpu":
+            reason = f"bakeoff reads Inductor's profile on the CPU only, not on {request.device!r}"
+            raise UnsupportedError(reason, blame="runtime", stage="profile")
+        return InductorProfile(request, model)
 
     def reproducer(self, request: CompileRequest) -> str:
         """The importer, torch.export and AOTInductor, without the rest of bakeoff."""

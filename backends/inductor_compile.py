@@ -17,6 +17,7 @@ from typing import Any
 from ..models.errors import BakeoffError, Blame, StageError
 from .base import CompileRequest
 from .inductor_kernels import executed_precisions, read_kernels
+from .inductor_nodes import save_nodes, watching
 from .precision import count_stored_weights, count_weight_precisions, short_precision, simulated_mark
 from .signature import Signature
 from .torch_import.autocast import autocast_module
@@ -45,11 +46,12 @@ def inductor_environment() -> dict[str, str]:
 
 
 def compile_package(
-    request: CompileRequest, signature: Signature, configs: Mapping[str, Any], autocast: str
+    request: CompileRequest, signature: Signature, configs: Mapping[str, Any], autocast: str, *, profile: bool = False
 ) -> dict[str, Any]:
     """Write the package into `request.out`; return what `InductorSession.executed` tells of the generated code.
 
-    *autocast* is "off", or the dtype that `torch.autocast` lowers convolutions and matrix products to.
+    *autocast* is "off", or the dtype that `torch.autocast` lowers convolutions and matrix products to. *profile*: the
+    code tells torch's profiler of each kernel, and what these run lies beside the package.
 
     Raises `UnsupportedError` for an operator that the importer lacks, `StageError` for all else.
     """
@@ -66,14 +68,17 @@ def compile_package(
     if autocast != "off":
         module = autocast_module(module, request.device, autocast)
     program = _export(module, signature, request.device)
+    watch, nodes = watching(imported.onnx_names) if profile else ({}, None)
     _probe_vectors()
     with _private_cache(request.out), _blaming("compiler", "Inductor"):
         import torch
 
         with torch.no_grad():
             torch._inductor.aoti_compile_and_package(
-                program, package_path=os.fspath(request.out / PACKAGE), inductor_configs=dict(configs)
+                program, package_path=os.fspath(request.out / PACKAGE), inductor_configs={**configs, **watch}
             )
+    if nodes is not None:
+        save_nodes(request.out, nodes)
     kernels = read_kernels(request.out / PACKAGE)
     graph = onnx.load(request.model, load_external_data=False).graph
     asked = count_weight_precisions(graph, integer="fp32")

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 from pydantic import ValidationError
@@ -36,14 +36,8 @@ from .peaks_worker import GEMM_SIZE, MEMORY_WORKS
 
 __all__ = ["load_peaks", "measure_peaks", "save_peaks", "target_peaks"]
 
-WINDOWS = 3
-WINDOW_S = 0.12
-ROOF_WINDOWS = (4, 24)
-ROOF_WINDOW_S = 0.05
-"""A roof has to be the best that can be, and a window that was disturbed tells less: after the first four, windows go
-on until the best one is confirmed by another, or there have been 24."""
 CONFIRMED = 0.98
-"""... which is one that comes as near to it."""
+"""A window confirms the best one if it comes as near to it."""
 START_DELAY_S = 0.01
 """Time for all processes to read the request before their common start."""
 LIMIT_S = 300.0
@@ -86,9 +80,9 @@ def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None
 
 
 def measure_peaks(cores: Sequence[int]) -> Peaks:
-    """Measure on *cores*, for half a minute; see `Peaks` for what.
+    """Measure on *cores*, for half a minute to a minute; see `Peaks` for what.
 
-    The single-core figures are those of the last of *cores*, since the first is where other work tends to run.
+    numpy's single-core figures are those of the last of *cores*, since the first is where other work tends to run.
     Raises WorkerError if a process cannot do it.
     """
     isa = isa_features(cpu_facts().flags)
@@ -105,22 +99,24 @@ def measure_peaks(cores: Sequence[int]) -> Peaks:
         facts = [worker.answer() for worker in workers][-1]
         bench = _Bench(workers=workers, built=built, isa=isa, refused=facts["refused"])
         gemm, copied = bench.numpy("gemm"), bench.numpy("copy")
-        compute = tuple(bench.compute(precision) for precision in PRECISIONS)
-        memory = tuple(bench.memory(tier) for tier in tiers)
+        kinds = [name for precision in PRECISIONS for name in bench.loops(precision)]
+        if "MEMORY" in built.libraries:
+            kinds += [f"{how}:{tier.name}" for tier in tiers for how in MEMORY_WORKS]
+        rates = bench.roofs(kinds)
     return Peaks(
         gemm_fp32_single_core_gflops=gemm[0],
         gemm_fp32_all_cores_gflops=gemm[1],
         copy_bandwidth_single_core_gbytes_s=copied[0],
         copy_bandwidth_all_cores_gbytes_s=copied[1],
-        compute=compute,
-        tiers=memory,
+        compute=tuple(bench.compute(precision, rates) for precision in PRECISIONS),
+        tiers=tuple(bench.memory(tier, rates) for tier in tiers),
         cores=len(cores),
         method=(
-            f"numpy {facts['numpy']} ({facts['blas']}), one pinned process per core, best of {WINDOWS} windows of "
-            f"{WINDOW_S} s; products of {GEMM_SIZE}x{GEMM_SIZE} matrices; copies of {size // 2**20} MB arrays, bytes "
-            f"read plus bytes written; all cores = {len(cores)}; roofs: loops compiled by "
-            f"{built.compiler or 'no compiler'}, best of {ROOF_WINDOWS[0]} to {ROOF_WINDOWS[1]} windows of "
-            f"{ROOF_WINDOW_S} s"
+            f"one pinned process per core, all cores = {len(cores)}; numpy {facts['numpy']} ({facts['blas']}), best of "
+            f"{_LIBRARY.most} windows of {_LIBRARY.seconds} s: products of {GEMM_SIZE}x{GEMM_SIZE} matrices, copies of "
+            f"{size // 2**20} MB arrays, bytes read plus bytes written; roofs: loops compiled by "
+            f"{built.compiler or 'no compiler'}, best of {_ROOF.fewest} to {_ROOF.most} windows of {_ROOF.seconds} s, "
+            "by the processes' own CPU time"
         ),
     )
 
@@ -137,43 +133,60 @@ class _Bench:
 
     def numpy(self, kind: str) -> tuple[float, float]:
         """Giga-units a second of numpy's work, on one core and on all."""
-        one = _best_rate(self.workers[-1:], kind, (WINDOWS, WINDOWS), WINDOW_S)
-        return one, _best_rate(self.workers, kind, (WINDOWS, WINDOWS), WINDOW_S) if len(self.workers) > 1 else one
+        rates = [
+            max(sum(_window(self.workers[-count:], kind, _LIBRARY)) for _ in range(_LIBRARY.most))
+            for count in sorted({1, len(self.workers)})
+        ]
+        return round(rates[0], 2), round(rates[-1], 2)
 
-    def best(self, kinds: Sequence[str]) -> tuple[str, float, float]:
-        """The fastest of *kinds* on one core, its rate there, and the rate on all cores."""
-        rates = {kind: _best_rate(self.workers[-1:], kind, ROOF_WINDOWS, ROOF_WINDOW_S) for kind in kinds}
-        kind = max(rates, key=lambda name: rates[name])
-        many = len(self.workers) > 1
-        every = _best_rate(self.workers, kind, ROOF_WINDOWS, ROOF_WINDOW_S) if many else rates[kind]
-        return kind, rates[kind], every
+    def roofs(self, kinds: Sequence[str]) -> Mapping[str, tuple[float, float]]:
+        """The best that one core and all reach in each of *kinds*, giga-units a second.
 
-    def compute(self, precision: str) -> ComputePeak:
+        All kinds have their windows in turn: where a machine is slow for some seconds none of them is for all of its
+        own. One core can do what any did beside the others, so that counts, too.
+        """
+        counts = sorted({1, len(self.workers)})
+        reached: dict[tuple[str, int], list[float]] = {(kind, count): [] for kind in kinds for count in counts}
+        single = dict.fromkeys(kinds, 0.0)
+        for rounds in range(_ROOF.most):
+            for (kind, count), rates in reached.items():
+                if rounds < _ROOF.fewest or not _confirmed(rates):
+                    found = _window(self.workers[-count:], kind, _ROOF)
+                    rates.append(sum(found))
+                    single[kind] = max(single[kind], *found)
+        return {kind: (round(single[kind], 2), round(max(reached[kind, counts[-1]]), 2)) for kind in kinds}
+
+    def loops(self, precision: str) -> list[str]:
+        """Names of the loops for *precision* that can run."""
+        if self.built.reason(precision, self.isa):
+            return []
+        names = [loop.name for loop in COMPUTE_LOOPS if loop.precision == precision]
+        return [name for name in names if name in self.built.libraries and name not in self.refused]
+
+    def compute(self, precision: str, rates: Mapping[str, tuple[float, float]]) -> ComputePeak:
         """Multiply-accumulates in *precision*, by the fastest instruction that there is for them."""
-        reason = self.built.reason(precision, self.isa)
         loops = {loop.name: loop for loop in COMPUTE_LOOPS if loop.precision == precision}
-        compiled = [name for name in loops if name in self.built.libraries]
-        usable = [name for name in compiled if name not in self.refused]
-        if reason or not usable:
-            refused = self.refused[compiled[-1]] if compiled else ""
-            return ComputePeak(precision=precision, reason=reason or refused)
-        name, one, every = self.best(usable)
-        left_out = [
+        usable = self.loops(precision)
+        if not usable:
+            refused = [words for name, words in self.refused.items() if name in loops]
+            return ComputePeak(precision=precision, reason=self.built.reason(precision, self.isa) or refused[-1])
+        name = max(usable, key=lambda name: rates[name])
+        remarks = [
             f"without {loop.instruction}: {words}"
             for loop in loops.values()
             if (words := self.refused.get(loop.name) or self.built.failures.get(loop.name))
         ]
         if not loops[name].tested:
-            left_out.append("the loop was written by the documentation, and never run by bakeoff's own tests")
+            remarks.append("the loop was written by the documentation, and never run by bakeoff's own tests")
         return ComputePeak(
             precision=precision,
             instruction=loops[name].instruction,
-            single_core_gmac_s=one,
-            all_cores_gmac_s=every,
-            reason="; ".join(left_out),
+            single_core_gmac_s=rates[name][0],
+            all_cores_gmac_s=rates[name][1],
+            reason="; ".join(remarks),
         )
 
-    def memory(self, tier: Tier) -> TierPeak:
+    def memory(self, tier: Tier, rates: Mapping[str, tuple[float, float]]) -> TierPeak:
         """Reads and copies of what fits *tier*."""
         facts: dict[str, Any] = {
             "tier": tier.name,
@@ -183,16 +196,30 @@ class _Bench:
         }
         if "MEMORY" not in self.built.libraries:
             return TierPeak(**facts, reason=self.built.failures["MEMORY"])
-        read, *copies = (f"{how}:{tier.name}" for how in MEMORY_WORKS)
-        _, read_one, read_all = self.best([read])
-        _, copy_one, copy_all = self.best(copies)
+        read, *copies = (rates[f"{how}:{tier.name}"] for how in MEMORY_WORKS)
         return TierPeak(
             **facts,
-            read_single_core_gbytes_s=read_one,
-            read_all_cores_gbytes_s=read_all,
-            copy_single_core_gbytes_s=copy_one,
-            copy_all_cores_gbytes_s=copy_all,
+            read_single_core_gbytes_s=read[0],
+            read_all_cores_gbytes_s=read[1],
+            copy_single_core_gbytes_s=max(one for one, _ in copies),
+            copy_all_cores_gbytes_s=max(every for _, every in copies),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Windows:
+    """How often, and by which clock, a rate is measured."""
+
+    fewest: int
+    most: int
+    """Until another window confirms the best."""
+    seconds: float
+    clock: Literal["seconds", "cpu_seconds"]
+
+
+_LIBRARY = _Windows(fewest=3, most=3, seconds=0.12, clock="seconds")
+_ROOF = _Windows(fewest=6, most=16, seconds=0.05, clock="cpu_seconds")
+"""A roof has to be the best that can be: what a core does while other processes have it does not count against it."""
 
 
 class _PeaksWorker:
@@ -241,22 +268,18 @@ class _PeaksWorker:
         )
 
 
-def _best_rate(workers: Sequence[_PeaksWorker], kind: str, windows: tuple[int, int], window_s: float) -> float:
-    """Giga-units a second that *workers* reach together, in the best of several windows.
+def _window(workers: Sequence[_PeaksWorker], kind: str, how: _Windows) -> list[float]:
+    """Giga-units a second that each of *workers* reaches in a window that all share."""
+    start = time.monotonic() + START_DELAY_S
+    for worker in workers:
+        worker.ask(f"{kind} {start} {how.seconds}")
+    return [one["work"] / one[how.clock] / 1e9 for one in [worker.answer() for worker in workers]]
 
-    Of the fewest of *windows*, if another one confirms the best, else of more, up to the most.
-    """
-    fewest, most = windows
-    rates: list[float] = []
-    while len(rates) < most:
-        start = time.monotonic() + START_DELAY_S
-        for worker in workers:
-            worker.ask(f"{kind} {start} {window_s}")
-        answers = [worker.answer() for worker in workers]
-        rates = sorted([*rates, sum(float(one["work"]) / float(one["seconds"]) for one in answers)], reverse=True)
-        if len(rates) >= max(2, fewest) and rates[1] >= CONFIRMED * rates[0]:
-            break
-    return round(rates[0] / 1e9, 2)
+
+def _confirmed(rates: Sequence[float]) -> bool:
+    """Whether another window comes near the best one."""
+    second, best = sorted(rates)[-2:]
+    return second >= CONFIRMED * best
 
 
 def _copy_bytes(cores: Sequence[int]) -> int:

@@ -3,9 +3,9 @@
 Started by `peaks` as `python -m bakeoff.harness.peaks_worker CORE SETTINGS`, where SETTINGS is JSON: `copy_bytes`, the
 size of the array that numpy copies; `loops`, libraries of `peak_loops` by name; `tiers`, bytes to work on by tier. It
 prints one line of JSON when it is ready, with what the system `refused`; then each line on its input, "KIND START
-SECONDS" with START in seconds of the system-wide monotonic clock, is answered by a line with the work done and the
-seconds that it took. Kinds are "gemm" and "copy" (numpy's), the names of loops, and "HOW:TIER" with HOW one of
-`MEMORY_WORKS`. It ends at the end of its input.
+SECONDS" with START in seconds of the system-wide monotonic clock, is answered by a line with the work done, the seconds
+that it took, and the seconds of CPU time. Kinds are "gemm" and "copy" (numpy's), the names of loops, and "HOW:TIER"
+with HOW one of `MEMORY_WORKS`. It ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main(arguments: list[str]) -> None:
         for line in sys.stdin:
             kind, start, seconds = line.split()
             work, amount = works[kind]
-            calls, elapsed = _repeat(work, float(start), float(seconds))
-            _answer({"work": calls * amount, "seconds": elapsed})
+            calls, elapsed, busy = _repeat(work, float(start), float(seconds))
+            _answer({"work": calls * amount, "seconds": elapsed, "cpu_seconds": busy})
 
 
 def _loop_works(loops: Mapping[str, str], tiers: Mapping[str, int]) -> tuple[dict[str, Work], dict[str, str]]:
@@ -133,16 +133,17 @@ def _aligned(size: int) -> NDArray[np.uint8]:
     return memory[first : first + size]
 
 
-def _repeat(work: Callable[[], object], start: float, seconds: float) -> tuple[int, float]:
-    """Do *work* from the moment *start* until *seconds* have passed, at least once."""
+def _repeat(work: Callable[[], object], start: float, seconds: float) -> tuple[int, float, float]:
+    """Do *work* from the moment *start* until *seconds* have passed, at least once; how often, how long, CPU time."""
     time.sleep(max(0.0, start - time.monotonic()))
+    busy = time.process_time()
     begin = now = time.monotonic()
     calls = 0
     while calls == 0 or now - begin < seconds:
         work()
         calls += 1
         now = time.monotonic()
-    return calls, now - begin
+    return calls, now - begin, time.process_time() - busy
 
 
 def _answer(message: dict[str, object]) -> None:

@@ -32,6 +32,8 @@ def profile_report(report: ProfileReport, top: int) -> Group:
         profiles = [profile for profile in report.profiles if _setting(profile) == setting]
         parts.append(_coverage(setting, profiles))
         parts.extend(_remarks(profiles))
+        if any(profile.limit_ms is not None for profile in profiles):
+            parts.append(_limits(profiles))
         groups = [group for group in report.groups if _setting(group) == setting]
         if groups:
             parts.append(_layers(groups, top))
@@ -76,9 +78,7 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
 
     table = Table(title=Text(_title(setting), style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("backend", min_width=11)
-    limited = any(profile.limit_ms is not None for profile in profiles)
-    limits = ("limit", "of limit") if limited else ()
-    for name in ("ms", *limits, "residual", "overhead", "anchored", "grown", "runtime", "unmapped"):
+    for name in ("ms", "residual", "overhead", "anchored", "grown", "runtime", "unmapped"):
         table.add_column(name, justify="right", no_wrap=True)
     for profile in sorted(profiles, key=lambda found: found.median_ms):
         label = Text(_clean(profile.backend))
@@ -88,10 +88,30 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
         table.add_row(
             label,
             words.ms(profile.median_ms),
-            *((words.ms(profile.limit_ms), words.percent(profile.efficiency)) if limited else ()),
             _signed(profile.residual_ms / profile.median_ms),
             _signed(profile.overhead - 1.0),
             *(words.percent(share) for share in (shares.anchored, shares.grown, shares.runtime, shares.unmapped)),
+        )
+    return table
+
+
+def _limits(profiles: Sequence[BackendProfile]) -> Table:
+    """How near each backend comes to what this machine could do at best."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("backend", min_width=11)
+    for name in ("ms", "limit, ms", "efficiency", "bound by", "limit of its rows, ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for profile in sorted(profiles, key=lambda found: found.median_ms):
+        table.add_row(
+            _clean(profile.backend),
+            words.ms(profile.median_ms),
+            words.ms(profile.limit_ms),
+            words.percent(profile.efficiency),
+            f"{profile.roof.bound}, {profile.roof.precision}" if profile.roof else words.MISSING,
+            words.ms(profile.rows_limit_ms),
         )
     return table
 
@@ -114,6 +134,8 @@ def _remarks(profiles: Sequence[BackendProfile]) -> Iterator[Text]:
             yield Text(f"{name}: {_clean(', '.join(profile.marks))}", style="yellow")
         for note in profile.notes:
             yield Text(f"{name}: {_clean(note)}", style="dim")
+        if profile.energy_mj is not None:
+            yield Text(f"{name}: {words.ms(profile.energy_mj)} mJ an inference, all of the processor", style="dim")
     for reason in dict.fromkeys(reason for profile in profiles for reason in profile.suspicious):
         who = [_clean(profile.backend) for profile in profiles if reason in profile.suspicious]
         yield Text(f"{words.listed(who)} suspicious: ", style="yellow").append(_clean(reason), style="default")

@@ -210,6 +210,9 @@ class BackendProfile(_Record):
     their own (copies, ...) count as nothing."""
     roof: Roof | None = None
     """How *limit_ms* comes about."""
+    energy_mj: float | None = None
+    """Millijoules of the processor's packages for one inference without the profiler, whatever else ran there included;
+    null where the system has no counters."""
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     """What holds it back, costliest first."""
@@ -301,7 +304,7 @@ class ProfileReport(_Record):
     peaks: Peaks | None = None
     """Of this machine, as measured: what the limits come from."""
     assumptions: tuple[str, ...] = ()
-    """In words, what the limits take for granted; and why there are none, where there are none."""
+    """In words, what the limits take for granted, and why there are no limits, or no energy, where there are none."""
 
     @property
     def failed(self) -> bool:

@@ -6,13 +6,13 @@ import hashlib
 import inspect
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ...models.errors import Blame, CellError, StageError, UnsupportedError
-from ..base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
+from ..base import Array, CompileRequest, Device, Executed, LoadRequest, Probe, Tuning
 from ..host import code_digest, host_features, isa, package_versions
 from ..options import FOLDER, check_device, read_options
 from ..precision import (
@@ -22,9 +22,13 @@ from ..precision import (
     simulated_mark,
     stored_details,
 )
+from ..profile import ProfiledSession
 from ..signature import load_signature, read_signature, save_signature
-from . import channels, lowering, pipeline, records_apply, schedules
+from . import channels, lowering, pipeline, provenance, records_apply, schedules
+from . import spread as spreading
 from .chosen import Chosen, FindKernels, choose_records, read_tuning, tuning_of
+from .kernels import save_kernels
+from .rows import EXECUTED
 from .tuning.contract import Applied
 from .tuning.kernels import ask_kernels, find_kernels
 from .tuning.use import prepare_tuned
@@ -34,8 +38,6 @@ __all__ = ["TvmBackend", "TvmSession", "smoke"]
 _LIBRARY = "model.so"
 _FACTS = "facts.json"
 
-# Where TVM computes in other types than those of the graph: its lowering of bf16 keeps the tensors in it only.
-_EXECUTED = {"bf16": "fp32"}
 _ARITHMETIC = {
     "bf16": "widened to fp32, tensors stored in bf16",
     "fp16": "rounded to fp16 after every operation, sums too",
@@ -44,6 +46,8 @@ _ARITHMETIC = {
 _CODE = (
     "tvm/adapter.py",
     "tvm/chosen.py",
+    "tvm/kernels.py",
+    "tvm/provenance.py",
     "tvm/tuning/history.py",
     "tvm/tuning/use.py",
     "tvm/tuning/choice.py",
@@ -51,7 +55,11 @@ _CODE = (
     "tvm/tuning/kernels.py",
     "tvm/tuning/serving.py",
     "precision.py",
+    "profile_axes.py",
 )
+
+_PARTS = (pipeline, channels, lowering, records_apply, spreading, schedules)
+"""Their text is all that a reproducer needs."""
 
 _DISTRIBUTIONS = ("apache-tvm", "apache-tvm-ffi")
 
@@ -71,6 +79,9 @@ def build(model: str, threads: int) -> Any:
 """
 _APPLY = """\
     prepared = apply_records(prepared, target, read_lines(Path({folder!r}), {lines!r}))
+"""
+_SPREAD = """\
+    prepared, _ = spread(prepared, threads)
 """
 
 
@@ -136,7 +147,7 @@ class TvmBackend:
         }
 
     def compile(self, request: CompileRequest) -> tuple[str, ...]:
-        """Write the library, the signature, and the facts that `executed` reports."""
+        """Write the library, the signature, what `executed` reports, and what its kernels run, for `load_profiled`."""
         _check(request)
         pipeline.import_tvm(request.threads)
         from tvm.support import cc
@@ -145,29 +156,22 @@ class TvmBackend:
             raise StageError(_NO_COMPILER, blame="compiler", stage="compile")
         signature = read_signature(request.model)
         facts = _facts(request.model)
-        module = _imported(request.model)
         chosen = _records(request, find_kernels)
         target = _target(chosen)
-        applied: Applied | None = None
-        facts["tuning"] = None
-        try:
-            if chosen is None:
-                prepared, remarks = pipeline.prepare(module, target, lowering.lowerings(lowering.plan_of({})))
-            else:
-                tuned = prepare_tuned(module, chosen.gathered)
-                remarks, applied = tuned.remarks, tuned.applied
-                facts["tuning"] = asdict(tuning_of(chosen, tuned)) if applied.tuned else None
-                pairs = records_apply.read_lines(chosen.folder, tuned.lines)
-                prepared = records_apply.apply_records(tuned.module, target, pairs)
-            scheduled = schedules.schedule(prepared, target)
-            pipeline.link(scheduled, target, request.out / _LIBRARY)
-        except Exception as error:  # its errors share no base class
-            raise _failed(error, "compiler", "compile") from error
+        with provenance.watched() as stages:
+            module = _imported(request.model)
+            try:
+                made = _scheduled(module, chosen, target, request.threads)
+                pipeline.link(made.module, target, request.out / _LIBRARY)
+            except Exception as error:  # its errors share no base class
+                raise _failed(error, "compiler", "compile") from error
         save_signature(request.out, signature)
-        facts |= {"target": json.dumps(target), "plain_loops": ", ".join(schedules.plain_loops(scheduled))}
-        facts["applied"] = None if applied is None else asdict(applied)
+        facts |= {"target": json.dumps(target), "plain_loops": ", ".join(schedules.plain_loops(made.module))}
+        facts |= {"tuning": None if made.tuning is None else asdict(made.tuning), "spread": made.spread}
+        facts["applied"] = None if made.applied is None else asdict(made.applied)
         (request.out / _FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-        return (_note(applied), *remarks)
+        save_kernels(request.out, provenance.find_kernels(stages, made.module))
+        return (_note(made.applied), *made.remarks)
 
     def load(self, request: LoadRequest) -> TvmSession:
         """Load the library into a virtual machine of Relax."""
@@ -175,6 +179,21 @@ class TvmBackend:
         pipeline.import_tvm(request.threads)
         try:
             return TvmSession(request)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise _failed(error, "runtime", "load") from error
+
+    def profiling_options(self, _request: CompileRequest) -> Mapping[str, str]:
+        """None: what is timed is what is profiled."""
+        return {}
+
+    def load_profiled(self, request: LoadRequest, model: Path) -> ProfiledSession:
+        """Load the library, with a clock around each of its kernels."""
+        from .profile import TvmProfile
+
+        _check(request)
+        pipeline.import_tvm(request.threads)
+        try:
+            return TvmProfile(request, model)
         except (RuntimeError, OSError, ValueError) as error:
             raise _failed(error, "runtime", "load") from error
 
@@ -187,25 +206,26 @@ class TvmBackend:
         if chosen is None:
             return _REPRODUCER.format(**text, variants={}, tuned=False, apply="")
         apply = _APPLY.format(folder=str(chosen.folder), lines=list(range(len(chosen.gathered.servings))))
+        apply += _SPREAD if chosen.gathered.spread else ""
         return _REPRODUCER.format(**text, variants=dict(chosen.gathered.variants), tuned=True, apply=apply)
 
 
 class TvmSession:
     """A loaded library. Outputs lie in memory of TVM that stays valid as long as the arrays do."""
 
-    def __init__(self, request: LoadRequest) -> None:
+    def __init__(self, request: LoadRequest, prepare: Callable[[Any], None] | None = None) -> None:
         signature = load_signature(request.artifact)
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._facts: dict[str, Any] = json.loads((request.artifact / _FACTS).read_text())
-        self._run = pipeline.caller(request.artifact / _LIBRARY)
+        self._run = pipeline.caller(request.artifact / _LIBRARY, prepare)
 
     def infer(self, feeds: Sequence[Array]) -> Sequence[Array]:
         """Run once. Feeds that are aligned to 64 bytes and writable are not copied."""
         return self._run(feeds)
 
     def executed(self) -> Executed:
-        """Threads by TVM's pool; precision by the weights: TVM computes in the graph's types, bar `_EXECUTED`."""
+        """Threads by TVM's pool; precision by the weights: TVM computes in the graph's types, bar `EXECUTED`."""
         import tvm
 
         return Executed(
@@ -213,10 +233,11 @@ class TvmSession:
             precision=self._facts["precision"],
             threads=int(tvm.get_global_func("runtime.NumThreads")()),
             fallbacks=(f"kernels left as plain loops: {plain}",) if (plain := self._facts["plain_loops"]) else (),
-            marks=(*_untuned_mark(self._facts["applied"]), *self._facts["marks"]),
+            marks=(*_untuned_mark(self._facts["applied"]), *_spread_mark(self._facts["spread"]), *self._facts["marks"]),
             details={
                 "target": self._facts["target"],
                 **_schedule_details(self._facts["applied"]),
+                **_spread_details(self._facts["spread"]),
                 **stored_details(self._facts["stored"], "dequantized once, when it is compiled"),
                 **self._facts["arithmetic"],
             },
@@ -256,7 +277,7 @@ def smoke() -> str:
 
 
 def _source() -> str:
-    return "\n\n".join(inspect.getsource(part) for part in (pipeline, channels, lowering, records_apply, schedules))
+    return "\n\n".join(inspect.getsource(part) for part in _PARTS)
 
 
 def _check(request: CompileRequest | LoadRequest) -> None:
@@ -274,6 +295,37 @@ def _target(chosen: Chosen | None) -> dict[str, Any]:
     return pipeline.host_target(host_features()) if chosen is None else chosen.target
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Scheduled:
+    """Loops for every kernel, and how they were found."""
+
+    module: Any
+    remarks: Sequence[str]
+    applied: Applied | None = None
+    tuning: Tuning | None = None
+    spread: int | None = None
+    """Kernels of records of one thread whose outer loops run in parallel; None where no record is of one thread only."""
+
+
+def _scheduled(imported: Any, chosen: Chosen | None, target: Mapping[str, Any], threads: int) -> _Scheduled:
+    if chosen is None:
+        prepared, remarks = pipeline.prepare(imported, target, lowering.lowerings(lowering.plan_of({})))
+        return _Scheduled(module=schedules.schedule(prepared, target), remarks=remarks)
+    tuned = prepare_tuned(imported, chosen.gathered)
+    pairs = records_apply.read_lines(chosen.folder, tuned.lines)
+    prepared, spread = records_apply.apply_records(tuned.module, target, pairs), None
+    if chosen.gathered.spread:
+        prepared, names = spreading.spread(prepared, threads)
+        spread = len(names)
+    return _Scheduled(
+        module=schedules.schedule(prepared, target),
+        remarks=tuned.remarks,
+        applied=tuned.applied,
+        tuning=tuning_of(chosen, tuned) if tuned.applied.tuned else None,
+        spread=spread,
+    )
+
+
 def _note(applied: Applied | None) -> str:
     if applied is None or applied.tuned == 0:
         return "untuned: default schedules, no search"
@@ -285,6 +337,16 @@ def _untuned_mark(applied: Mapping[str, Any] | None) -> tuple[str, ...]:
         return ("untuned",)
     left = applied["tasks"] - applied["tuned"]
     return (f"{left} of {applied['tasks']} tasks untuned",) if left else ()
+
+
+def _spread_mark(spread: int | None) -> tuple[str, ...]:
+    return () if spread is None else ("tuned for 1 thread",)
+
+
+def _spread_details(spread: int | None) -> dict[str, str]:
+    if spread is None:
+        return {}
+    return {"parallel loops": f"records of one thread; the outer loops of {spread} kernels are spread over all threads"}
 
 
 def _schedule_details(applied: Mapping[str, Any] | None) -> dict[str, str]:
@@ -323,7 +385,7 @@ def _facts(model: Path) -> dict[str, Any]:
     weights = count_weight_precisions(graph, integer="int32")
     counts: Counter[str] = Counter()
     for name, count in weights.items():
-        counts[_EXECUTED.get(name, name)] += count
+        counts[EXECUTED.get(name, name)] += count
     return {
         "precision": precision_name(counts),
         "marks": simulated_mark(graph, counts),

@@ -9,7 +9,7 @@ from one convolution to the next, and is cut off where an operator would see it.
 
 from typing import Any
 
-__all__ = ["pad_channels"]
+__all__ = ["pad_channels", "padded_values"]
 
 # Channels are padded to a multiple of these, the floats in a register of 256 bits.
 _LANES = 8
@@ -37,6 +37,17 @@ def pad_channels(model: Any) -> Any:
     return padded
 
 
+def padded_values(model: Any) -> dict[str, tuple[int, int]]:
+    """By value of *model* that `pad_channels` pads: its channels, and how many they are padded to."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    padding = _Padding(copy.graph)
+    padding.run()
+    return {value: (channels, wanted) for value, (_, channels, wanted) in padding.padded.items()}
+
+
 def _odd(node: Any, constants: Any) -> int:
     """To how many channels the outputs of the convolution *node* are padded; 0 for none."""
     if node.op_type != "Conv" or node.input[1] not in constants or _groups(node) != 1:
@@ -60,7 +71,7 @@ class _Padding:
     def __init__(self, graph: Any) -> None:
         self._graph = graph
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._padded: dict[str, tuple[str, int, int]] = {}
+        self.padded: dict[str, tuple[str, int, int]] = {}
         """By value: the name of its padded form, its channels, and those of the padded form."""
         self._cut: set[str] = set()
         self._nodes: list[Any] = []
@@ -75,7 +86,7 @@ class _Padding:
 
     def _visit(self, node: Any) -> None:
         wanted = _odd(node, self._constants)
-        source = self._padded.get(node.input[0]) if node.input else None
+        source = self.padded.get(node.input[0]) if node.input else None
         depthwise = node.op_type == "Conv" and source is not None and self._depthwise(node, source[1])
         if node.op_type == "Conv" and _groups(node) == 1 and (wanted or source) and self._constant(node):
             self._convolve(node, source, wanted)
@@ -127,16 +138,16 @@ class _Padding:
     def _rename(self, node: Any, channels: int, wanted: int) -> None:
         value = node.output[0]
         node.output[0] = f"{value}/padded"
-        self._padded[value] = (node.output[0], channels, wanted)
+        self.padded[value] = (node.output[0], channels, wanted)
 
     def _restore(self, value: str) -> None:
         """Have *value* itself made where there is only its padded form."""
         import onnx
 
-        if value not in self._padded or value in self._cut:
+        if value not in self.padded or value in self._cut:
             return
         self._cut.add(value)
-        padded, channels, _ = self._padded[value]
+        padded, channels, _ = self.padded[value]
         ends = {"start": 0, "end": channels, "axis": 1}
         bounds = [self._vector(f"{value}/{end}", number) for end, number in ends.items()]
         self._nodes.append(onnx.helper.make_node("Slice", [padded, *bounds], [value], name=f"{value}/cut"))

@@ -7,12 +7,13 @@ The stages are apart: between `prepare` and `link` kernels get their schedules, 
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["caller", "host_target", "import_onnx", "import_tvm", "lay_out", "link", "lower", "prepare"]
+__all__ = ["caller", "host_target", "import_onnx", "import_tvm", "lay_out", "link", "lower", "place_of", "prepare"]
 
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 """Domains of the operators that TVM's importer knows; it looks at names only, so others are refused beforehand."""
@@ -64,8 +65,9 @@ def _plain(feature: str) -> str:
 def import_onnx(path: Path, rewrite: Callable[[Any], Any] | None = None) -> Any:
     """The Relax module of the ONNX file at *path*; raises `tvm.error.OpNotImplemented` for what the importer lacks.
 
-    *rewrite* may change the ModelProto before. Clip, HardSigmoid and HardSwish become maximum and minimum: TVM's clip
-    stops the conversion to NHWC and fusion.
+    *rewrite* may change the ModelProto before, but for the names of nodes. Clip, HardSigmoid and HardSwish become
+    maximum and minimum: TVM's clip stops the conversion to NHWC and fusion. Values are called after the node that makes
+    them, see `place_of`.
     """
     import onnx
     import tvm
@@ -76,15 +78,56 @@ def import_onnx(path: Path, rewrite: Callable[[Any], Any] | None = None) -> Any:
         def _convert_operator(self, name: str, inputs: Any, attrs: Any, opset: int) -> Any:
             own: dict[str, Callable[..., Any]] = {"Clip": _clip, "HardSigmoid": _hard_sigmoid, "HardSwish": _hard_swish}
             if name in own:
-                return self.bb.normalize(own[name](relax, inputs, attrs, opset))
-            return super()._convert_operator(name, inputs, attrs, opset)
+                value = self.bb.normalize(own[name](relax, inputs, attrs, opset))
+            else:
+                value = super()._convert_operator(name, inputs, attrs, opset)
+            made.append((value, attrs["tvm_custom"]["name"]))
+            return value
 
-    model = onnx.load(path) if rewrite is None else rewrite(onnx.load(path))
+    made: list[tuple[Any, str]] = []
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
+    places = {node.name: place for place, node in enumerate(model.graph.node)}
+    model = model if rewrite is None else rewrite(model)
     foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in DOMAINS})
     if foreign:
         raise tvm.error.OpNotImplemented(f"operators of unknown domains: {', '.join(foreign)}")
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return Importer({}, "float32", sanitize=False).from_onnx(model.graph, opset)
+    module = Importer({}, "float32", sanitize=False).from_onnx(model.graph, opset)
+    return _call_after_nodes(module, [(value, places[name]) for value, name in made if name in places])
+
+
+def place_of(name: str) -> int | None:
+    """Place in the ONNX file of the node that makes the value of this name; None for a value between nodes."""
+    found = re.fullmatch("onnx([0-9]+)", name)
+    return int(found[1]) if found else None
+
+
+def _call_after_nodes(module: Any, made: Sequence[tuple[Any, int]]) -> Any:
+    """Call each variable of *module* that a node has *made* after the place of that node."""
+    from tvm import relax
+
+    bindings = [binding for block in module["main"].body.blocks for binding in block.bindings]
+    holders = {binding.value: binding.var for binding in bindings}
+    names: dict[Any, str] = {}
+    for value, place in made:
+        for item in value.fields if isinstance(value, relax.Tuple) else [value]:
+            names.setdefault(holders.get(item, item), f"onnx{place}")
+
+    @relax.expr_functor.mutator
+    class Namer(relax.PyExprMutator):  # type: ignore[misc]
+        def visit_var_def_(self, var: Any) -> Any:
+            return relax.Var(names[var], var.ty) if var in names else var
+
+        def visit_dataflow_var_def_(self, var: Any) -> Any:
+            return relax.DataflowVar(names[var], var.ty) if var in names else var
+
+    for binding in bindings:  # results of the graph get a name of their own beside the node's
+        if isinstance(binding.value, relax.Var) and binding.value in names:
+            names[binding.var] = names[binding.value]
+    module["main"] = Namer().visit_expr(module["main"])
+    return module
 
 
 def _between(relax: Any, value: Any, low: Any, high: Any) -> Any:
@@ -188,13 +231,19 @@ def link(module: Any, target: Any, library: Path) -> None:
     executable.export_library(str(library))
 
 
-def caller(library: Path) -> Callable[[Sequence[Any]], list[Any]]:
-    """Load *library* and return what runs it: arrays in the order of the inputs to arrays in that of the outputs."""
+def caller(library: Path, prepare: Callable[[Any], None] | None = None) -> Callable[[Sequence[Any]], list[Any]]:
+    """Load *library* and return what runs it: arrays in the order of the inputs to arrays in that of the outputs.
+
+    *prepare* is given the virtual machine beforehand.
+    """
     import numpy as np
     import tvm
     from tvm import relax
 
-    main = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())["main"]
+    machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
+    if prepare is not None:
+        prepare(machine)
+    main = machine["main"]
 
     def tensor(array: Any) -> Any:
         if array.ctypes.data % ALIGNMENT_BYTES == 0 and array.flags.writeable:

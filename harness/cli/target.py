@@ -21,7 +21,7 @@ __all__ = ["target"]
 def target(as_json: bool, remeasure: bool) -> None:
     """Describe this machine as a hardware target.
 
-    What its cores and its memory can do at best is measured once, in half a minute, and kept.
+    What its cores and its memory can do at best is measured once, in a minute or less, and kept.
     """
     from ...backends import registry
     from ...backends.base import Probe

@@ -6,10 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...models.work import GroupWork, ModelWork
+from ...reports import words
 from ...reports.profiles import BackendProfile, GroupTimes, Roof, RowTime
 from .roofline import Ceilings, named_precisions, roof_of
 
 __all__ = ["Limits"]
+
+_NOISE = 0.05
+"""A row may be so much above its limit by the noise of both."""
+
+
+_ABOVE = (
+    "{rows} took less than the limit, by more than noise: the peaks are too low, or these rows do less than they are "
+    "held to; measure again with `bakeoff target --remeasure` while nothing else runs"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +35,8 @@ class Limits:
         rows = profile.rows if profile.refused else tuple(self._rows(profile.rows, default))
         roof = self._whole(profile, default)
         limited = [row.limit_ms for row in rows if row.limit_ms is not None]
+        above = sum(row.efficiency is not None and row.efficiency > 1.0 + _NOISE for row in rows)
+        notes = [_ABOVE.format(rows=words.plural(above, "row"))] if above else []
         return profile.model_copy(
             update={
                 "rows": rows,
@@ -32,6 +44,7 @@ class Limits:
                 "limit_ms": roof.limit_ms if roof else None,
                 "efficiency": _efficiency(roof, profile.median_ms),
                 "rows_limit_ms": sum(limited) if limited else None,
+                "notes": (*profile.notes, *notes),
             }
         )
 
@@ -70,9 +83,9 @@ class Limits:
                 if not node.shared and row.precision:
                     executed[node.name] = self._precision(row, default, self._work([node.name]))
         parts: dict[str, list[str]] = {}
-        for node in self.work.nodes:
-            if node.macs:
-                parts.setdefault(executed.get(node.node, default or node.precision), []).append(node.node)
+        for work in self.work.nodes:
+            if work.macs:
+                parts.setdefault(executed.get(work.node, default or work.precision), []).append(work.node)
         roofs = [self._roof(self._work(names), precision) for precision, names in parts.items()]
         known = [roof for roof in roofs if roof is not None]
         if not known or len(known) < len(roofs):

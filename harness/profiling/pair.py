@@ -94,6 +94,8 @@ class Taken:
     """Its very first inference."""
     report: Message
     """How the cell without the profiler ran, as its worker tells."""
+    energy_mj: float | None = None
+    """Of the processor's packages, for one inference without the profiler; None where there is no counter."""
     suspicious: tuple[str, ...] = ()
 
 
@@ -105,6 +107,8 @@ class Pair:
     plain: LiveCell
     profiled: ProfiledCell
     _forward: bool = field(default=True)
+    _joules: float = 0.0
+    _spent_calls: int = 0
 
     @classmethod
     def load(cls, seat: PairSeat, measure: Measure, logs: Path, started: list[Worker]) -> Pair:
@@ -129,6 +133,11 @@ class Pair:
         self._forward = not self._forward
         return (self.profiled, self.plain) if self._forward else (self.plain, self.profiled)
 
+    def spend(self, joules: float) -> None:
+        """Note the energy of the last block without the profiler, the calls that settle it among it."""
+        self._joules += joules
+        self._spent_calls += self.plain.settle + self.plain.calls
+
     def done(self) -> bool:
         """Whether both are known well enough, or no more calls are kept."""
         return self.profiled.full() or (self.plain.done() and self.profiled.done())
@@ -143,6 +152,7 @@ class Pair:
             overhead=median(median(profiled) / median(plain) for profiled, plain in rounds),
             first_ms=self.plain.first["first_ns"] / 1e6,
             report=report,
+            energy_mj=1e3 * self._joules / self._spent_calls if self._spent_calls else None,
         )
         for cell in (self.plain, self.profiled):
             cell.close()

@@ -52,6 +52,7 @@ def backend_profile(
         failures={name: failed for name, failed in mapped.failures.items() if failed},
         exchangeable=tuple((names[first], names[second]) for first, second in mapped.exchangeable),
         rows=tuple(_row(row, graph, typical) for row in mapped.rows),
+        energy_mj=taken.energy_mj,
         suspicious=taken.suspicious,
         notes=taken.profile.notes,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...models.errors import CellError
+from ..energy import EnergyMeter
 from ..process import Worker
 from ..suite import Measure
 from ..watch import Watch
@@ -24,6 +25,7 @@ class Rounds:
 
     measure: Measure
     watch: Watch
+    meter: EnergyMeter
     scratch: Path
     """Folder for the workers' stderr."""
     tick: Callable[[str], None]
@@ -70,7 +72,10 @@ class Rounds:
         try:
             for one in pair.cells():
                 with self.watch.block(id(pair)) as tally:
+                    before = self.meter.read()
                     tally(one.take_block())
+                    if one is pair.plain and before:
+                        pair.spend(self.meter.joules(before, self.meter.read()))
             if not pair.done():
                 return True
             taken = pair.finish()

@@ -19,6 +19,7 @@ from ..advisers import Advisers
 from ..artifacts import CompileRoom
 from ..cgroup import own_cgroup
 from ..cores import all_cores, usable_cores
+from ..energy import EnergyMeter, find_meter
 from ..hostlock import hold_host
 from ..machine import judge_state, snapshot, worker_memory
 from ..peaks import target_peaks
@@ -73,6 +74,7 @@ class _Sitting:
     cores: tuple[int, ...] = field(default_factory=usable_cores)
     ready: Ready = field(default_factory=Ready)
     taken: dict[CellSpec, Taken] = field(default_factory=dict)
+    meter: EnergyMeter = field(default_factory=find_meter)
     unlimited: list[str] = field(default_factory=list)
     """Why some have no limits, in words."""
 
@@ -103,7 +105,11 @@ class _Sitting:
             layers=tuple(across_variants(groups)),
             not_profiled=tuple(not_profiled(cell, failed[cell]) for cell in cells if cell in failed),
             peaks=peaks,
-            assumptions=(*(ASSUMPTIONS if peaks is not None else ()), *dict.fromkeys(self.unlimited)),
+            assumptions=(
+                *(ASSUMPTIONS if peaks is not None else ()),
+                *dict.fromkeys(self.unlimited),
+                *filter(None, [self.meter.reason]),
+            ),
         )
 
     def _cells(self, advisers: Advisers) -> list[CellSpec]:
@@ -131,6 +137,7 @@ class _Sitting:
             rounds = Rounds(
                 measure=self.order.suite.measure,
                 watch=Watch(cores=self.cores, standing=standing),
+                meter=self.meter,
                 scratch=self.scratch,
                 tick=self.order.listener.tick,
             )

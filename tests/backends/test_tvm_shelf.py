@@ -291,6 +291,31 @@ class TestPlaces:
         assert ["own (llvm-znver5-1)", *wide, *narrow] == titles("x86-64-v3", "x86-64-v4")
         assert ["own (llvm-znver5-1)", *narrow] == titles("x86-64-v3")
 
+    def test_records_of_one_thread_serve_several(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Behind those that were tuned for as many threads; those of other numbers serve nobody else."""
+        for cores in (1, 2, 4):
+            meta = Meta(schema=SCHEMA, tvm="0.26.0", target={**TARGET, "num-cores": cores})
+            write_folder(pack(trial("a", 1.0, 1.0), meta=meta), database_folder(tmp_path, meta))
+        monkeypatch.setattr(shelf, "shipped", lambda: [])
+        monkeypatch.setattr(shelf, "fits", lambda target, features: True)
+        monkeypatch.setattr(shelf, "vector_of", lambda target: Vector(lanes=16, registers=32))
+
+        def titles(cores: int) -> list[str]:
+            meta = Meta(schema=SCHEMA, tvm="0.26.0", target={**TARGET, "num-cores": cores})
+            return [source.title for source in find_sources("", meta, tmp_path, frozenset())]
+
+        assert ["own (llvm-znver5-2)", "own (llvm-znver5-1)"] == titles(2)
+        assert ["own (llvm-znver5-1)"] == titles(1) == titles(3)
+
+    def test_what_serves_more_threads_is_compiled_for_them(self) -> None:
+        """The target of the records, the threads of the request."""
+        wanted = Meta(schema=SCHEMA, tvm="0.26.0", target={**TARGET, "num-cores": 4})
+        own = Source(name="own", pack=pack(trial("a", 1.0, 1.0)))
+        found = gather([own], [task("a")], wanted)
+        assert found.spread
+        assert {**TARGET, "num-cores": 4} == found.meta.target
+        assert not gather([own], [task("a")], META).spread
+
     @pytest.mark.parametrize("name", ["x.json", "x.json.gz"])
     def test_the_beginning_of_a_pack_says_what_it_is_for(self, tmp_path: Path, name: str) -> None:
         """Also where somebody has written the JSON anew, with other spaces."""

@@ -29,7 +29,11 @@ from journeys import default_run, killed_runs
 from lab import BareLoop, Bench, alternate, bench
 
 ROUNDS = 40
-PAIRS = 8
+PAIRS = 12
+TURNS = 15
+OWN_BLOCKS = 12
+STEADY = 0.03
+"""How far two medians of one session may lie apart, a few seconds between them, on a machine that is quiet."""
 BACKENDS = ("eager", "onnxruntime", "openvino", "inductor", "litert", "tvm")
 
 
@@ -68,16 +72,20 @@ def bare() -> bool:
 def _against(made: Bench, backend: str, runtime: str, threads: int) -> tuple[float, float]:
     """Geometric mean of the ratio cell / bare loop over pairs of fresh processes, and half its 95% interval.
 
-    Where a process happens to lie in memory is worth one or two per cent, so one pair says little.
+    Where a process happens to lie in memory is worth one or two per cent, so one pair says little; and of two alike the
+    one that started first was seen to be the slower by as much, so they start in turn.
     """
     logs = []
-    for _ in range(PAIRS):
+    for pair in range(PAIRS):
         with ExitStack() as stack:
+            early = BareLoop(runtime, made, threads, stack) if pair % 2 else None
             cell = made.load(backend, threads, stack)
-            loop = BareLoop(runtime, made, threads, stack)
+            loop = early or BareLoop(runtime, made, threads, stack)
             loop_block = partial(loop.take, cell.calls, cell.settle)
             logs.append(math.log(statistics.median(alternate(block_of(cell), loop_block, ROUNDS))))
-    return math.exp(statistics.mean(logs)), 1.96 * statistics.stdev(logs) / len(logs) ** 0.5
+    # Two pairs with either order make one observation.
+    twos = [statistics.mean(two) for two in zip(logs[::2], logs[1::2], strict=True)]
+    return math.exp(statistics.mean(twos)), 1.96 * statistics.stdev(twos) / len(twos) ** 0.5
 
 
 def overhead() -> bool:
@@ -142,27 +150,36 @@ def vendors() -> bool:
 
 
 def _against_benchmark_app(made: Bench, threads: int) -> float:
-    """Median ratio over pairs of fresh processes, in alternating order, on the same inputs."""
+    """Median ratio over fresh processes on the same inputs: each of the tool's between two halves of a cell of ours.
+
+    The tool cannot be stopped for single blocks, and machines drift by more than the bar allows within seconds: where
+    the halves differ by more than that, the turn tells nothing, and is taken anew.
+    """
     folder = made.scratch / "inputs"
     folder.mkdir(exist_ok=True)
     with np.load(made.subject.io, allow_pickle=False) as stored:
         for name in sorted(name for name in stored.files if name.startswith("input_")):
             np.save(folder / f"{name}.npy", stored[name])
-    ratios = []
-    for turn in range(11):
-        parts = [partial(_own_median_ms, made, threads), partial(_benchmark_app, made, threads)]
-        taken = [part() for part in parts] if turn % 2 == 0 else [part() for part in reversed(parts)][::-1]
-        ratios.append(taken[0] / taken[1])
-    return statistics.median(ratios)
+    ratios: list[float] = []
+    turns = 0
+    while len(ratios) < TURNS and turns < 5 * TURNS:
+        turns += 1
+        with ExitStack() as stack:
+            cell = made.load("openvino", threads, stack)
+            before = _own_median_ms(cell)
+            app = _benchmark_app(made, threads)
+            after = _own_median_ms(cell)
+        if abs(math.log(after / before)) <= STEADY:
+            ratios.append(math.sqrt(before * after) / app)
+    print(f"        {len(ratios)} steady turns of {turns}: {', '.join(f'{ratio:.3f}' for ratio in sorted(ratios))}")
+    return statistics.median(ratios) if len(ratios) == TURNS else math.nan
 
 
-def _own_median_ms(made: Bench, threads: int) -> float:
-    with ExitStack() as stack:
-        cell = made.load("openvino", threads, stack)
-        times: list[int] = []
-        for _ in range(30):
-            times += block_of(cell)()
-        return statistics.median(times) / 1e6
+def _own_median_ms(cell: LiveCell) -> float:
+    times: list[int] = []
+    for _ in range(OWN_BLOCKS):
+        times += block_of(cell)()
+    return statistics.median(times) / 1e6
 
 
 def _benchmark_app(made: Bench, threads: int) -> float:
@@ -173,7 +190,7 @@ def _benchmark_app(made: Bench, threads: int) -> float:
     """
     cores = ",".join(str(core) for core in choose_cores(threads, usable_cores()))
     command = ["taskset", "-c", cores, str(Path(sys.executable).with_name("benchmark_app"))]
-    command += ["-m", str(made.subject.exported.path), "-d", "CPU", "-api", "sync", "-hint", "none", "-t", "3"]
+    command += ["-m", str(made.subject.exported.path), "-d", "CPU", "-api", "sync", "-hint", "none", "-t", "2"]
     command += ["-nthreads", str(threads), "-nstreams", "1", "-infer_precision", "f32", "-pin", "NO"]
     # Left to itself it would give images as bytes, and the same one in every call.
     command += ["-ip", "f32", "-i", str(made.scratch / "inputs"), "-inference_only", "False"]

@@ -44,6 +44,12 @@ class Gathered:
     """Trials of these kernels in all sources that serve: what tuning cost is told with its result."""
 
     @property
+    def spread(self) -> bool:
+        """Whether some of them were tuned for another number of threads, which is one."""
+        wanted = self.meta.target["num-cores"]
+        return any(one.source.pack.meta.target["num-cores"] != wanted for one in self.servings)
+
+    @property
     def digest(self) -> str:
         """sha256 of all these records and of what they are compiled for, "" for none."""
         rows = sorted([one.trial.task, one.record] for one in self.servings)
@@ -104,7 +110,8 @@ def gather(sources: Sequence[Source], tasks: Sequence[Task], meta: Meta, space: 
     no target covers wholly is served kernel by kernel, directly.
 
     Everything is compiled for one target, that of the first source that serves anything: sources come in the order of
-    their vectors' width, and narrow tiles run as they are with wide registers about, while wide ones would spill.
+    their vectors' width, and narrow tiles run as they are with wide registers about, while wide ones would spill. The
+    threads stay those of *meta*.
     """
     groups = _groups(sources, {task.hash for task in tasks}, space)
     chosen: dict[str, Serving] = {}
@@ -116,7 +123,7 @@ def gather(sources: Sequence[Source], tasks: Sequence[Task], meta: Meta, space: 
         variants |= ways
     used = [group for group in groups if any(one.source.pack.meta.target == group.target for one in chosen.values())]
     if used:
-        meta = replace(meta, target=used[0].target)
+        meta = replace(meta, target={**used[0].target, "num-cores": meta.target["num-cores"]})
     return Gathered(
         meta=meta,
         servings=tuple(chosen[hash_] for hash_ in sorted(chosen)),

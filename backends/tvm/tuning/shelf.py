@@ -6,7 +6,7 @@ by all models: a kernel that two models have in common is tuned once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +20,8 @@ __all__ = ["Source", "database_folder", "databases", "find_sources", "shipped"]
 
 _FOLDER = "tvm-tuning"
 _META = "meta.json"
+_NAMES = ("own", "imported", "shipped")
+"""What places are called, the best first."""
 
 
 def database_folder(cache: Path, meta: Meta) -> Path:
@@ -55,10 +57,11 @@ class Source:
 
 def find_sources(named: str, meta: Meta, cache: Path, features: frozenset[str]) -> list[Source]:
     """Records for *meta* on a CPU with *features*, the best first: the user's own, then by how wide their vectors are,
-    and where these are equal imported before shipped ones.
+    and where these are equal what was tuned for as many threads, own before imported and imported before shipped ones.
 
-    *named*: "" for all that fit, "none", or the path of a database or of an exported file. Imports tvm. Raises
-    `UserError` for a path whose records do not fit here; elsewhere what does not fit is left out, and not read either.
+    Records of one thread fit any number of them. *named*: "" for all that fit, "none", or the path of a database or of
+    an exported file. Imports tvm. Raises `UserError` for a path whose records do not fit here; elsewhere what does not
+    fit is left out, and not read either.
     """
     if named == "none":
         return []
@@ -69,7 +72,12 @@ def find_sources(named: str, meta: Meta, cache: Path, features: frozenset[str]) 
         return [Source(name=named, pack=pack)]
     own = database_folder(cache, meta)
     found = [Source(name="own", pack=read_folder(own))] if (own / _META).is_file() else []
-    places = [(read_meta(folder), "imported", folder) for folder in databases(cache) if folder != own]
+    single = database_folder(cache, replace(meta, target={**meta.target, "num-cores": 1}))
+    places = [
+        (read_meta(folder), "own" if folder == single else "imported", folder)
+        for folder in databases(cache)
+        if folder != own
+    ]
     places += [(read_pack_meta(file), "shipped", file) for file in shipped()]
     fitting = [place for place in places if _same_use(place[0], meta) and fits(place[0].target, features)]
     for _, name, path in sorted(fitting, key=lambda place: _distance(place, meta)):
@@ -78,14 +86,22 @@ def find_sources(named: str, meta: Meta, cache: Path, features: frozenset[str]) 
 
 
 def _same_use(found: Meta, wanted: Meta) -> bool:
-    return found.tvm == wanted.tvm and found.target["num-cores"] == wanted.target["num-cores"]
+    return found.tvm == wanted.tvm and _serves_threads(found, wanted)
 
 
-def _distance(place: tuple[Meta, str, Path], meta: Meta) -> tuple[int, int, str, bool, str]:
-    """Wide vectors before narrow ones; among equals what this user has, and then what is for this very CPU."""
+def _serves_threads(found: Meta, wanted: Meta) -> bool:
+    """Records of one thread serve several: their outer loops are spread over them (`spread`)."""
+    return found.target["num-cores"] in (1, wanted.target["num-cores"])
+
+
+def _distance(place: tuple[Meta, str, Path], meta: Meta) -> tuple[int, int, bool, int, bool, str]:
+    """Wide vectors before narrow ones; then what was tuned for as many threads; among equals what this user has, and
+    then what is for this very CPU."""
     found, name, path = place
     vector = vector_of(found.target)
-    return -vector.lanes, -vector.registers, name, found.target.get("mcpu") != meta.target.get("mcpu"), path.name
+    threads = found.target["num-cores"] != meta.target["num-cores"]
+    cpu = found.target.get("mcpu") != meta.target.get("mcpu")
+    return -vector.lanes, -vector.registers, threads, _NAMES.index(name), cpu, path.name
 
 
 def _refuse_unfit(path: Path, found: Meta, wanted: Meta, features: frozenset[str]) -> None:
@@ -93,7 +109,7 @@ def _refuse_unfit(path: Path, found: Meta, wanted: Meta, features: frozenset[str
         raise UserError(
             f"{path}: was tuned with TVM {found.tvm}, this is {wanted.tvm}; tune anew or give other records"
         )
-    if found.target["num-cores"] != wanted.target["num-cores"]:
+    if not _serves_threads(found, wanted):
         raise UserError(
             f"{path}: was tuned for {found.target['num-cores']} threads, not for {wanted.target['num-cores']}; "
             "give other records"

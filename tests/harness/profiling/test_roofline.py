@@ -191,6 +191,12 @@ class TestLimits:
         )
         assert [None, None] == [one.limit_ms for one in limits().profile(halves).rows[:2]]
 
+    def test_rows_above_their_limit_are_told(self) -> None:
+        """That cannot be, so it stands beside the figures."""
+        assert () == limits().profile(fused()).notes
+        (note,) = limits().profile(profile(row("c", 9.0, node("conv")))).notes
+        assert note.startswith("1 row took less than the limit")
+
     def test_the_whole_model(self) -> None:
         """All arithmetic, and what enters and leaves once; of a refused mapping that is all that is known."""
         found = limits().profile(fused())

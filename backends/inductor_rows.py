@@ -1,0 +1,112 @@
+"""Rows of Inductor's profile: which ONNX nodes each call runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from .inductor_calls import Call
+from .inductor_nodes import Nodes, Weight
+from .precision import short_precision
+from .profile import Claim, Evidence, Row, settle_claims, unique_names
+from .profile_graph import ProfiledGraph, as_in_file
+
+__all__ = ["describe_rows"]
+
+_QUANTIZING = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
+
+_INTEGER = re.compile(r"_q(conv|linear)")
+
+
+def describe_rows(
+    calls: Sequence[Call], times_ms: Sequence[tuple[float, ...]], nodes: Nodes, graph: ProfiledGraph
+) -> tuple[Row, ...]:
+    """Rows of *calls*, which took *times_ms*."""
+    ran = _nodes_run(calls, nodes)
+    multiplied = {weight.onnx_node for call in calls for weight in _weights(call, nodes)}
+    names = unique_names([call.event for call in calls])
+    rows = []
+    for place, call in enumerate(calls):
+        weights = _weights(call, nodes)
+        claims = settle_claims(_claims(weights, ran[place], multiplied, nodes))
+        rows.append(
+            Row(
+                name=names[place],
+                kind=_kind(call.event),
+                role="runtime" if _is_runtime(call, ran[place], claims, graph) else "compute",
+                times_ms=times_ms[place],
+                claims=claims,
+                reads=call.reads,
+                output_shape=_output_shape(ran[place], nodes),
+                weight_shape=_weight_shape(weights, graph),
+                precision=_precision(call, weights),
+            )
+        )
+    return tuple(rows)
+
+
+def _weights(call: Call, nodes: Nodes) -> list[Weight]:
+    return [nodes.weights[name] for name in call.words if name in nodes.weights]
+
+
+def _nodes_run(calls: Sequence[Call], nodes: Nodes) -> list[list[str]]:
+    """For each call what it runs of the graph.
+
+    A kernel of torch's is named for what it is fused with, or for whoever adds to its result; its weight tells which it
+    is. What Inductor puts in front of it to change a layout is named for it, too, and runs nothing.
+    """
+    found: list[list[str]] = []
+    for call in calls:
+        takers = [nodes.takers[weight] for weight in call.words if weight in nodes.takers]
+        found.append(takers or list(call.nodes))
+    elsewhere = {name for call, ran in zip(calls, found, strict=True) if not call.own for name in ran}
+    return [
+        [name for name in ran if name not in elsewhere] if call.own else ran
+        for call, ran in zip(calls, found, strict=True)
+    ]
+
+
+def _claims(
+    weights: Sequence[Weight], ran: Sequence[str], multiplied: set[str], nodes: Nodes
+) -> Iterator[tuple[str, Evidence]]:
+    """What multiplies with a weight runs the node of that weight, whoever else is named for it."""
+    for weight in weights:
+        yield weight.onnx_node, "name"
+    for name in ran:
+        node = nodes.onnx_nodes.get(name)
+        if node is not None and node not in multiplied:
+            yield node, "name"
+
+
+def _is_runtime(call: Call, ran: Sequence[str], claims: Sequence[Claim], graph: ProfiledGraph) -> bool:
+    if call.nodes and not ran and not claims:
+        return True
+    return bool(claims) and all(graph.op_type(claim.node) in _QUANTIZING for claim in claims)
+
+
+def _output_shape(ran: Sequence[str], nodes: Nodes) -> tuple[int, ...] | None:
+    """Of the last node that a call runs."""
+    order = {name: place for place, name in enumerate(nodes.shapes)}
+    known = [name for name in ran if name in order]
+    return nodes.shapes[max(known, key=order.__getitem__)] if known else None
+
+
+def _weight_shape(weights: Sequence[Weight], graph: ProfiledGraph) -> tuple[int, ...] | None:
+    """Of the weight, as the file has it: groups may be an axis of their own here."""
+    if len(weights) != 1 or weights[0].onnx_node not in graph.heavy:
+        return None
+    shape, wanted = weights[0].shape, graph.heavy[weights[0].onnx_node].weight_shape
+    if len(shape) == len(wanted) + 1:
+        shape = (shape[0] * shape[1], *shape[2:])
+    return as_in_file(shape, wanted)
+
+
+def _precision(call: Call, weights: Sequence[Weight]) -> str:
+    if not weights:
+        return ""
+    return "int8" if _INTEGER.search(call.event) else short_precision(weights[0].dtype)
+
+
+def _kind(event: str) -> str:
+    """ "mkldnn__convolution_pointwise" or "cpp_fused_mean"."""
+    return re.sub("^aoti_torch_(cpu|cuda)_|^graph_[0-9]+_|_[0-9]+$", "", event)
