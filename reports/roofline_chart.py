@@ -134,11 +134,11 @@ def _roofs(
         start = max(low, rate / widest) if widest else low
         lines += [{"roof": name, "x": min(start, high), "y": rate}, {"roof": name, "x": high, "y": rate}]
         captions.append({"x": high, "y": rate, "text": f"{name} peak, {words.rate(rate)} GMAC/s", "side": "right"})
-    for name, rate in slopes.items():
+    for place, (name, rate) in enumerate(slopes.items()):
         first, last = max(low, floor / rate), min(high, peak / rate)
         if first < last:
             lines += [{"roof": name, "x": first, "y": rate * first}, {"roof": name, "x": last, "y": rate * last}]
-            along = first * (last / first) ** 0.12
+            along = first * (last / first) ** (0.08 + 0.12 * place)
             captions.append({"x": along, "y": rate * along, "text": f"{name} {words.rate(rate)} GB/s", "side": "left"})
     return lines, captions
 
