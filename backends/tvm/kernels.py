@@ -22,6 +22,8 @@ class Part:
     """Place of the node in the ONNX file."""
     heavy: bool
     """Whether it is a convolution or a product."""
+    whole: bool = True
+    """Whether it depends on all that the node takes; else it may be made before some of that."""
 
 
 @dataclass(frozen=True, kw_only=True)

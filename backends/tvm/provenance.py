@@ -117,6 +117,8 @@ class _Value:
     """Place of the ONNX node that it belongs to."""
     place: int | None
     """Of the node whose result it is."""
+    whole: bool
+    """Whether it depends on all that its node takes."""
 
     @property
     def copied(self) -> bool:
@@ -126,7 +128,7 @@ class _Value:
 
 def _kernel(name: str, values: Sequence[_Value], reads: frozenset[int], operators: _Operators) -> Kernel:
     parts = [
-        Part(node=value.node, heavy=any(part in value.loops for part in _HEAVY))
+        Part(node=value.node, heavy=any(part in value.loops for part in _HEAVY), whole=value.whole)
         for value in values
         if value.node is not None and not value.copied
     ]
@@ -151,11 +153,18 @@ def _traced(lowered: Any, fused: Any) -> Iterator[tuple[Any, list[_Value]]]:
     made: dict[int, deque[_Value]] = defaultdict(deque)
     bindings = _bindings(lowered["main"])
     nodes = _belonging(bindings)
+    whole = _whole(bindings, nodes)
     for binding, number in numbers.walk(lowered["main"], numbers.inputs(lowered["main"])):
         loops = _callee(binding.value)
         if loops is not None:
-            value = _Value(loops=loops, node=nodes[binding.var], place=place_of(binding.var.name))
-            made[number].append(value)
+            made[number].append(
+                _Value(
+                    loops=loops,
+                    node=nodes[binding.var],
+                    place=place_of(binding.var.name),
+                    whole=binding.var in whole,
+                )
+            )
 
     def take(number: int) -> list[_Value]:
         """The value of that *number*; of equal ones each is taken in its turn."""
@@ -285,6 +294,20 @@ def _belonging(bindings: Sequence[Any]) -> dict[Any, int | None]:
             place = wanted.pop() if len(wanted) == 1 else None
         found[binding.var] = place
     return found
+
+
+def _whole(bindings: Sequence[Any], nodes: Mapping[Any, int | None]) -> set[Any]:
+    """The variables that depend on all that their node takes: a part of one may be made of one input alone."""
+    taken: dict[Any, frozenset[Any]] = {}
+    """By variable: what it depends on of its node's inputs."""
+    wanted: dict[int | None, frozenset[Any]] = defaultdict(frozenset)
+    for binding in bindings:
+        node, found = nodes[binding.var], frozenset[Any]()
+        for one in _variables(binding.value):
+            found |= taken[one] if node is not None and nodes.get(one) == node else {one}
+        taken[binding.var] = found
+        wanted[node] |= found
+    return {variable for variable, found in taken.items() if found == wanted[nodes[variable]]}
 
 
 def _bindings(function: Any) -> list[Any]:

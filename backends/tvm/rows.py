@@ -65,14 +65,18 @@ def describe_rows(
 
 
 def _claims(kernels: Sequence[Kernel], graph: ProfiledGraph) -> list[tuple[Claim, ...]]:
-    """What each kernel computes; of a convolution or product only where it is multiplied, not its bias elsewhere."""
+    """What each kernel computes.
+
+    A convolution or product is where it is multiplied, not where its bias is added or its input padded; any other node
+    where something is made of all that it takes.
+    """
     nodes = list(graph.nodes)
     multiplied = {part.node for kernel in kernels for part in kernel.parts if part.heavy}
     return [
         settle_claims(
             (nodes[part.node], "value")
             for part in kernel.parts
-            if part.heavy or part.node not in multiplied or nodes[part.node] not in graph.heavy
+            if part.heavy or (part.whole and (part.node not in multiplied or nodes[part.node] not in graph.heavy))
         )
         for kernel in kernels
     ]

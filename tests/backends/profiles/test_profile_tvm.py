@@ -43,7 +43,12 @@ _KERNELS = (
     Kernel(
         name="fused_conv2d_add_relu",
         kind="conv2d_add_relu",
-        parts=(Part(node=0, heavy=True), Part(node=0, heavy=False), Part(node=1, heavy=False)),
+        parts=(
+            Part(node=0, heavy=True),
+            Part(node=0, heavy=False),
+            Part(node=1, heavy=False),
+            Part(node=3, heavy=False, whole=False),
+        ),
         reads=(0,),
         result=1,
         shape=(1, 64, 8, 8),
@@ -76,7 +81,10 @@ def _rows(called: list[str] = _CALLED) -> tuple[Row, ...]:
 
 
 def test_rows_claim_what_they_compute() -> None:
-    """A convolution is where it is multiplied, not where its input is padded; what was not called is passed over."""
+    """A convolution is where it is multiplied, not where its input is padded, another node where all of it is known.
+
+    What was not called is passed over.
+    """
     rows = _rows()
 
     assert [[], ["conv", "relu"], [], ["deep"], ["round"], []] == [[c.node for c in row.claims] for row in rows]
@@ -141,6 +149,8 @@ def test_equal_convolutions_stay_apart(equal_convolutions: Path, profiled: Any) 
 
     claimed = [name for row in rows for name in row.nodes if name in ("once", "again")]
     assert ["again", "once"] == sorted(claimed)
+    (larger,) = [row for row in rows if "larger" in row.nodes]
+    assert not {"once", "again"} <= set(larger.nodes)
 
 
 @pytest.mark.slow
