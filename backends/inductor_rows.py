@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from .inductor_calls import Call
 from .inductor_nodes import Nodes, Weight
 from .precision import short_precision
-from .profile import Evidence, Row, settle_claims, unique_names
+from .profile import Claim, Evidence, Row, settle_claims, unique_names
 from .profile_graph import ProfiledGraph, as_in_file
 
 __all__ = ["describe_rows"]
@@ -34,11 +34,11 @@ def describe_rows(
             Row(
                 name=names[place],
                 kind=_kind(call.event),
-                role="runtime" if call.nodes and not ran[place] and not claims else "compute",
+                role="runtime" if call.nodes and not claims and _prepares(ran[place], multiplied, nodes) else "compute",
                 times_ms=times_ms[place],
                 claims=claims,
                 reads=call.reads,
-                output_shape=_output_shape(ran[place], nodes),
+                output_shape=_output_shape(ran[place], claims, nodes),
                 weight_shape=_weight_shape(weights, graph),
                 precision=_precision(call, weights),
             )
@@ -79,11 +79,18 @@ def _claims(
             yield node, "name"
 
 
-def _output_shape(ran: Sequence[str], nodes: Nodes) -> tuple[int, ...] | None:
-    """Of the last node that a call runs."""
+def _prepares(ran: Sequence[str], multiplied: set[str], nodes: Nodes) -> bool:
+    """Whether all that is run is of products that others multiply: their inputs are padded, or change their layout."""
+    return all(nodes.onnx_nodes.get(name) in multiplied for name in ran)
+
+
+def _output_shape(ran: Sequence[str], claims: Sequence[Claim], nodes: Nodes) -> tuple[int, ...] | None:
+    """Of the last node that a call runs; None if that is a padding in front of a convolution of another row."""
     order = {name: place for place, name in enumerate(nodes.shapes)}
     known = [name for name in ran if name in order]
-    return nodes.shapes[max(known, key=order.__getitem__)] if known else None
+    last = max(known, key=order.__getitem__, default="")
+    claimed = {claim.node for claim in claims}
+    return nodes.shapes[last] if last and nodes.onnx_nodes.get(last, "") in claimed | {""} else None
 
 
 def _weight_shape(weights: Sequence[Weight], graph: ProfiledGraph) -> tuple[int, ...] | None:

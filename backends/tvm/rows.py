@@ -33,7 +33,8 @@ def describe_rows(
     """
     names = set(called)
     rows: list[Row] = []
-    claims = _claims(kernels, graph)
+    multiplied = {part.node for kernel in kernels for part in kernel.parts if part.heavy}
+    claims = _claims(kernels, multiplied, graph)
     unique = unique_names(called)
     sources: list[frozenset[int]] = []
     """By kernel: the rows whose results its own result is, or is made of where it was not called."""
@@ -50,7 +51,7 @@ def describe_rows(
             Row(
                 name=unique[place],
                 kind=kernel.kind,
-                role="runtime" if kernel.copies else "compute",
+                role="runtime" if kernel.copies or _prepares(kernel, found, multiplied) else "compute",
                 times_ms=times_ms[place],
                 claims=found,
                 reads=tuple(sorted(reads)),
@@ -64,14 +65,13 @@ def describe_rows(
     return tuple(rows)
 
 
-def _claims(kernels: Sequence[Kernel], graph: ProfiledGraph) -> list[tuple[Claim, ...]]:
+def _claims(kernels: Sequence[Kernel], multiplied: set[int], graph: ProfiledGraph) -> list[tuple[Claim, ...]]:
     """What each kernel computes.
 
     A convolution or product is where it is multiplied, not where its bias is added or its input padded; any other node
     where something is made of all that it takes.
     """
     nodes = list(graph.nodes)
-    multiplied = {part.node for kernel in kernels for part in kernel.parts if part.heavy}
     return [
         settle_claims(
             (nodes[part.node], "value")
@@ -80,6 +80,11 @@ def _claims(kernels: Sequence[Kernel], graph: ProfiledGraph) -> list[tuple[Claim
         )
         for kernel in kernels
     ]
+
+
+def _prepares(kernel: Kernel, claims: Sequence[Claim], multiplied: set[int]) -> bool:
+    """Whether all that *kernel* does is for products that others multiply: it pads their inputs."""
+    return bool(kernel.parts) and not claims and all(part.node in multiplied for part in kernel.parts)
 
 
 def _output_shape(kernel: Kernel, graph: ProfiledGraph, padding: Padding) -> tuple[int, ...] | None:
