@@ -91,8 +91,8 @@ def _drawn(ident: str, sitting: Sitting, peaks: Peaks | None, looks: Styles, kin
 
 def backends_of(reports: Sequence[ProfileReport]) -> list[str]:
     """Every backend that is named in *reports*."""
-    every = [found for report in reports for found in (*report.profiles, *report.not_profiled)]
-    return [*dict.fromkeys(found.backend for found in every)]
+    profiled = [found.backend for report in reports for found in report.profiles]
+    return [*dict.fromkeys([*profiled, *(found.backend for report in reports for found in report.not_profiled)])]
 
 
 def render_profile_html(report: ProfileReport) -> str:

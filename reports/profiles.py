@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -242,7 +242,8 @@ class GroupTimes(_Record):
 
     @model_validator(mode="after")
     def _each_node_has_facts(self) -> Self:
-        return _checked(self)
+        _check(self)
+        return self
 
 
 class VariantTimes(_Record):
@@ -261,17 +262,14 @@ class VariantTimes(_Record):
 
     @model_validator(mode="after")
     def _each_node_has_facts(self) -> Self:
-        return _checked(self)
+        _check(self)
+        return self
 
 
-_Layer = TypeVar("_Layer", GroupTimes, VariantTimes)
-
-
-def _checked(layer: _Layer) -> _Layer:
-    """*layer*, whose nodes have an operator and a module each; ValueError where they have not, or there are none."""
+def _check(layer: GroupTimes | VariantTimes) -> None:
+    """ValueError where the nodes of *layer* have not an operator and a module each, or there are none."""
     if not len(layer.nodes) == len(layer.ops) == len(layer.scopes) > 0:
         raise ValueError("as many ops and scopes as nodes, and one at least")
-    return layer
 
 
 class NotProfiled(_Record):
