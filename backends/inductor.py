@@ -35,6 +35,7 @@ _CODE = (
     "inductor_kernels.py",
     "inductor_nodes.py",
     "precision.py",
+    "profile_graph.py",
     "torch_runtime.py",
 )
 

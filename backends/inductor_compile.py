@@ -19,6 +19,7 @@ from .base import CompileRequest
 from .inductor_kernels import executed_precisions, read_kernels
 from .inductor_nodes import save_nodes, watching
 from .precision import count_stored_weights, count_weight_precisions, short_precision, simulated_mark
+from .profile_graph import read_profiled_graph
 from .signature import Signature
 from .torch_import.autocast import autocast_module
 
@@ -68,7 +69,7 @@ def compile_package(
     if autocast != "off":
         module = autocast_module(module, request.device, autocast)
     program = _export(module, signature, request.device)
-    watch, nodes = watching(imported.onnx_names) if profile else ({}, None)
+    watch, nodes = watching(imported.onnx_names, read_profiled_graph(request.model)) if profile else ({}, None)
     _probe_vectors()
     with _private_cache(request.out), _blaming("compiler", "Inductor"):
         import torch

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+
+from .profile_graph import ProfiledGraph
 
 __all__ = ["Nodes", "Weight", "load_nodes", "save_nodes", "watching"]
 
@@ -47,20 +50,21 @@ class Nodes:
     """Of the result, by node of the graph."""
 
 
-def watching(onnx_names: Mapping[str, str]) -> tuple[dict[str, Any], Nodes]:
+def watching(onnx_names: Mapping[str, str], graph: ProfiledGraph) -> tuple[dict[str, Any], Nodes]:
     """Settings with which Inductor compiles what can be profiled, and what will have been seen after that.
 
-    *onnx_names* as in `torch_import.Imported`.
+    *onnx_names* as in `torch_import.Imported`, of the ONNX file *graph*.
     """
     from torch._inductor.custom_graph_pass import CustomGraphPass
 
     seen = Nodes()
+    multiplying = _multiplying(graph)
 
     class Before(CustomGraphPass):  # type: ignore[misc]
         """Sees weights that are packed already, and nothing that is fused."""
 
         def __call__(self, graph: Any) -> None:
-            seen.weights = _weights(graph, onnx_names)
+            seen.weights = _weights(graph, onnx_names, multiplying)
 
         def uuid(self) -> None:
             return None
@@ -106,18 +110,40 @@ def load_nodes(folder: Path) -> Nodes:
     )
 
 
-def _weights(graph: Any, onnx_names: Mapping[str, str]) -> dict[str, Weight]:
-    """Weights of *graph* that one node of the ONNX file multiplies with, by the name that they have in C++."""
+def _multiplying(graph: ProfiledGraph) -> dict[str, str]:
+    """Convolution or product by what is its own in the ONNX file: the node itself, or what dequantizes its weight."""
+    found = {name: name for name in graph.heavy}
+    makers = [(name, maker) for name in graph.heavy for maker in graph.sources(name) if not _depends(graph, maker)]
+    shared = Counter(maker for _, maker in makers)
+    return found | {maker: name for name, maker in makers if shared[maker] == 1}
+
+
+def _depends(graph: ProfiledGraph, name: str) -> bool:
+    """Whether the result of a node is more than another form of a constant."""
+    return graph.op_type(name) != "DequantizeLinear" or bool(graph.sources(name))
+
+
+def _weights(graph: Any, onnx_names: Mapping[str, str], multiplying: Mapping[str, str]) -> dict[str, Weight]:
+    """Weights of *graph* that one node of the ONNX file multiplies with, by the name that they have in C++.
+
+    An int8 convolution is named for the rounding behind it; then its bias or its scales tell which it is.
+    """
     found: dict[str, set[Weight]] = {}
     for node in graph.nodes:
-        name = _onnx_node(node, onnx_names)
-        if not name or not _HEAVY.search(str(node.target)):
+        if not _HEAVY.search(str(node.target)):
             continue
-        for constant, target in _constants(node).items():
+        constants = _constants(node)
+        modules = [target.rpartition(".")[0] for target in constants.values()]
+        names = [_onnx_node(node, onnx_names), *(onnx_names.get(module, "") for module in modules)]
+        owners = {multiplying[name] for name in names if name in multiplying}
+        if len(owners) != 1:
+            continue
+        (owner,) = owners
+        for constant, target in constants.items():
             tensor = attrgetter(target)(graph.owning_module)
             if tensor.dim() > 1:
                 dtype = str(tensor.dtype).removeprefix("torch.")
-                found.setdefault(constant, set()).add(Weight(onnx_node=name, shape=tuple(tensor.shape), dtype=dtype))
+                found.setdefault(constant, set()).add(Weight(onnx_node=owner, shape=tuple(tensor.shape), dtype=dtype))
     return {name: weights.pop() for name, weights in found.items() if len(weights) == 1}
 
 

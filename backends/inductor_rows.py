@@ -8,12 +8,10 @@ from collections.abc import Iterator, Sequence
 from .inductor_calls import Call
 from .inductor_nodes import Nodes, Weight
 from .precision import short_precision
-from .profile import Claim, Evidence, Row, settle_claims, unique_names
+from .profile import Evidence, Row, settle_claims, unique_names
 from .profile_graph import ProfiledGraph, as_in_file
 
 __all__ = ["describe_rows"]
-
-_QUANTIZING = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
 
 _INTEGER = re.compile(r"_q(conv|linear)")
 
@@ -21,7 +19,10 @@ _INTEGER = re.compile(r"_q(conv|linear)")
 def describe_rows(
     calls: Sequence[Call], times_ms: Sequence[tuple[float, ...]], nodes: Nodes, graph: ProfiledGraph
 ) -> tuple[Row, ...]:
-    """Rows of *calls*, which took *times_ms*."""
+    """Rows of *calls*, which took *times_ms*.
+
+    Inductor rounds where the ONNX file does: a row that only quantizes is of a node like any other.
+    """
     ran = _nodes_run(calls, nodes)
     multiplied = {weight.onnx_node for call in calls for weight in _weights(call, nodes)}
     names = unique_names([call.event for call in calls])
@@ -33,7 +34,7 @@ def describe_rows(
             Row(
                 name=names[place],
                 kind=_kind(call.event),
-                role="runtime" if _is_runtime(call, ran[place], claims, graph) else "compute",
+                role="runtime" if call.nodes and not ran[place] and not claims else "compute",
                 times_ms=times_ms[place],
                 claims=claims,
                 reads=call.reads,
@@ -76,12 +77,6 @@ def _claims(
         node = nodes.onnx_nodes.get(name)
         if node is not None and node not in multiplied:
             yield node, "name"
-
-
-def _is_runtime(call: Call, ran: Sequence[str], claims: Sequence[Claim], graph: ProfiledGraph) -> bool:
-    if call.nodes and not ran and not claims:
-        return True
-    return bool(claims) and all(graph.op_type(claim.node) in _QUANTIZING for claim in claims)
 
 
 def _output_shape(ran: Sequence[str], nodes: Nodes) -> tuple[int, ...] | None:

@@ -91,8 +91,12 @@ def _drawn(ident: str, sitting: Sitting, peaks: Peaks | None, looks: Styles, kin
 
 def backends_of(reports: Sequence[ProfileReport]) -> list[str]:
     """Every backend that is named in *reports*."""
-    profiled = [found.backend for report in reports for found in report.profiles]
-    return [*dict.fromkeys([*profiled, *(found.backend for report in reports for found in report.not_profiled)])]
+    names = [
+        name
+        for report in reports
+        for name in (*(one.backend for one in report.profiles), *(one.backend for one in report.not_profiled))
+    ]
+    return [*dict.fromkeys(names)]
 
 
 def render_profile_html(report: ProfileReport) -> str:

@@ -242,7 +242,7 @@ class GroupTimes(_Record):
 
     @model_validator(mode="after")
     def _each_node_has_facts(self) -> Self:
-        _check(self)
+        _check_facts(self)
         return self
 
 
@@ -262,11 +262,11 @@ class VariantTimes(_Record):
 
     @model_validator(mode="after")
     def _each_node_has_facts(self) -> Self:
-        _check(self)
+        _check_facts(self)
         return self
 
 
-def _check(layer: GroupTimes | VariantTimes) -> None:
+def _check_facts(layer: GroupTimes | VariantTimes) -> None:
     """ValueError where the nodes of *layer* have not an operator and a module each, or there are none."""
     if not len(layer.nodes) == len(layer.ops) == len(layer.scopes) > 0:
         raise ValueError("as many ops and scopes as nodes, and one at least")

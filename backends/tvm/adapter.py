@@ -304,7 +304,7 @@ class _Scheduled:
     applied: Applied | None = None
     tuning: Tuning | None = None
     spread: int | None = None
-    """Kernels of records of one thread whose outer loops run in parallel; None where no record is of one thread only."""
+    """How many kernels run records of one thread in parallel; None where all records are for as many as run."""
 
 
 def _scheduled(imported: Any, chosen: Chosen | None, target: Mapping[str, Any], threads: int) -> _Scheduled:
