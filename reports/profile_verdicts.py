@@ -129,6 +129,8 @@ def remarks(sitting: Sitting) -> tuple[str, ...]:
             more = f" (and {len(failures) - _SHOWN} more)" if len(failures) > _SHOWN else ""
             said.append(f"{profile.backend} refused, {check}: {'; '.join(failures[:_SHOWN])}{more}.")
         said += [f"{profile.backend}: {note}." for note in profile.notes]
+        if profile.energy_mj is not None:
+            said.append(f"{profile.backend}: {words.ms(profile.energy_mj)} mJ an inference, all of the processor.")
         if profile.exchangeable:
             pairs = words.plural(len(profile.exchangeable), "pair")
             said.append(

@@ -76,6 +76,19 @@ def test_no_layer_is_above_its_roof(sandbox: Any) -> None:
     assert 0.1 < profile["efficiency"] < 1.0
 
 
+def test_pages(sandbox: Any, tiny_onnx: str) -> None:
+    """A page of its own beside its data, which a run's report takes in; or a run profiles its cells itself."""
+    cells = ("--model", tiny_onnx, "--backend", "numpy_reference", *LIMIT)
+    done = sandbox.run("profile", *cells, "--out", "my")
+    assert done.stdout.endswith("wrote my/profile.html\nwrote my/profile.json\n")
+    assert "numpy_reference takes" in (sandbox.home / "my" / "profile.html").read_text()
+    sandbox.run("run", *cells, "--threads", "1", "--profile", "--out", "run")
+    sandbox.run("report", "--profile", "my/profile.json", "--out", "both")
+    for folder in ("run", "both"):
+        assert 'id="r0-profile"' in (sandbox.home / folder / "index.html").read_text()
+        assert (sandbox.home / folder / "profile.json").exists()
+
+
 def test_a_confused_profile_is_refused(sandbox: Any, tiny_onnx: str) -> None:
     """Rows that claim each other's nodes fail the checks; the command ends with 1, and no group is made of them."""
     suite = '[backends.numpy_reference.options]\nfault = "confused"\n'
