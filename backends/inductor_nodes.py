@@ -45,7 +45,7 @@ class Nodes:
     takers: dict[str, str] = field(default_factory=dict)
     """Node of the graph by the weight that it multiplies with."""
     onnx_nodes: dict[str, str] = field(default_factory=dict)
-    """Node of the ONNX file by node of the graph, in order."""
+    """Node of the ONNX file by node of the graph, in order; "" for what the importer adds to the file."""
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Of the result, by node of the graph."""
 
@@ -58,6 +58,7 @@ def watching(onnx_names: Mapping[str, str], graph: ProfiledGraph) -> tuple[dict[
     from torch._inductor.custom_graph_pass import CustomGraphPass
 
     seen = Nodes()
+    onnx_names = {module: name if name in graph.nodes else "" for module, name in onnx_names.items()}
     multiplying = _multiplying(graph)
 
     class Before(CustomGraphPass):  # type: ignore[misc]
@@ -74,7 +75,7 @@ def watching(onnx_names: Mapping[str, str], graph: ProfiledGraph) -> tuple[dict[
 
         def __call__(self, graph: Any) -> None:
             for node in graph.nodes:
-                if name := _onnx_node(node, onnx_names):
+                if (name := _onnx_node(node, onnx_names)) is not None:
                     seen.onnx_nodes[node.name] = name
                 for constant in _constants(node):
                     if constant in seen.weights:
@@ -134,7 +135,7 @@ def _weights(graph: Any, onnx_names: Mapping[str, str], multiplying: Mapping[str
             continue
         constants = _constants(node)
         modules = [target.rpartition(".")[0] for target in constants.values()]
-        names = [_onnx_node(node, onnx_names), *(onnx_names.get(module, "") for module in modules)]
+        names = [_onnx_node(node, onnx_names), *map(onnx_names.get, modules)]
         owners = {multiplying[name] for name in names if name in multiplying}
         if len(owners) != 1:
             continue
@@ -153,7 +154,7 @@ def _constants(node: Any) -> dict[str, str]:
     return {re.sub(r"\W", "_", target): target for target in targets}
 
 
-def _onnx_node(node: Any, onnx_names: Mapping[str, str]) -> str:
-    """The ONNX node that *node* is of; "" where torch does not tell."""
+def _onnx_node(node: Any, onnx_names: Mapping[str, str]) -> str | None:
+    """The ONNX node that *node* is of, "" for one that the file lacks; None where torch does not tell."""
     modules = list((node.meta.get("nn_module_stack") or {}).values())
-    return onnx_names.get(modules[-1][0], "") if modules else ""
+    return onnx_names.get(modules[-1][0]) if modules else None

@@ -75,13 +75,16 @@ def _claims(
         yield weight.onnx_node, "name"
     for name in ran:
         node = nodes.onnx_nodes.get(name)
-        if node is not None and node not in multiplied:
+        if node and node not in multiplied:
             yield node, "name"
 
 
 def _prepares(ran: Sequence[str], multiplied: set[str], nodes: Nodes) -> bool:
-    """Whether all that is run is of products that others multiply: their inputs are padded, or change their layout."""
-    return all(nodes.onnx_nodes.get(name) in multiplied for name in ran)
+    """Whether all that is run is for products that others multiply: their inputs are padded, or change their layout.
+
+    The importer may pad in a node of its own.
+    """
+    return all(nodes.onnx_nodes.get(name) in multiplied | {""} for name in ran)
 
 
 def _output_shape(ran: Sequence[str], claims: Sequence[Claim], nodes: Nodes) -> tuple[int, ...] | None:
@@ -90,7 +93,7 @@ def _output_shape(ran: Sequence[str], claims: Sequence[Claim], nodes: Nodes) -> 
     known = [name for name in ran if name in order]
     last = max(known, key=order.__getitem__, default="")
     claimed = {claim.node for claim in claims}
-    return nodes.shapes[last] if last and nodes.onnx_nodes.get(last, "") in claimed | {""} else None
+    return nodes.shapes[last] if last and nodes.onnx_nodes.get(last) in claimed | {None} else None
 
 
 def _weight_shape(weights: Sequence[Weight], graph: ProfiledGraph) -> tuple[int, ...] | None:

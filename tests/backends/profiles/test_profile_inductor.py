@@ -166,14 +166,15 @@ def test_rows_claim_what_they_run(calls: list[Call]) -> None:
     assert len(rows) == len({row.name for row in rows})
 
 
-def test_padding_in_front_of_a_convolution_is_the_runtimes() -> None:
-    """It bears the convolution's name, whose weight is elsewhere; what is fused with it keeps its own."""
+@pytest.mark.parametrize("name", ["conv0", ""])
+def test_padding_in_front_of_a_convolution_is_the_runtimes(name: str) -> None:
+    """It bears the convolution's name, whose weight is elsewhere, or none; what is fused with it keeps its own."""
     calls = [
         Call(event="cpp_pad_0", own=True, words=(), nodes=("pad", "round"), reads=()),
         Call(event="cpp_pad_1", own=True, words=(), nodes=("pad",), reads=(0,)),
         Call(event="aoti_torch_cpu_conv", own=False, words=("_frozen_param0",), nodes=("fused_relu",), reads=(1,)),
     ]
-    names = {**_NODES.onnx_nodes, "pad": "conv0"}
+    names = {**_NODES.onnx_nodes, "pad": name}
     shapes = {**_NODES.shapes, "round": (1, 3, 4, 4), "pad": (1, 3, 5, 5)}
     nodes = Nodes(weights=_NODES.weights, takers=_NODES.takers, onnx_nodes=names, shapes=shapes)
 
