@@ -136,7 +136,7 @@ def _weights(graph: Any, onnx_names: Mapping[str, str], multiplying: Mapping[str
         constants = _constants(node)
         modules = [target.rpartition(".")[0] for target in constants.values()]
         names = [_onnx_node(node, onnx_names), *map(onnx_names.get, modules)]
-        owners = {multiplying[name] for name in names if name in multiplying}
+        owners = {multiplying[name] for name in names if name is not None and name in multiplying}
         if len(owners) != 1:
             continue
         (owner,) = owners
