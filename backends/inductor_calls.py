@@ -23,10 +23,16 @@ _DEFINITION = re.compile(r'extern "C"[^(;{]*\bvoid\b[^(;{]*?(\w+)\(([^)]*)\)\s*\
 _OWN_CALL = re.compile(r"^\s*(\w+)\((.*)\);\s*$")
 _TORCH_CALL = re.compile(r"\b(aoti_torch_\w+)\((.*)\)\);\s*$")
 
+_PROXY_CALL = re.compile(
+    r"\baoti_torch_proxy_executor_call_function\(proxy_executor, (\d+), .*\{([^{}]*)\}\.data\(\)\)\);"
+)
+"""Of an operator that has no entry in C: its place among those in the file `*.wrapper.json`, and its tensors."""
+
 _MADE = re.compile(r"^\s*(?:auto|AtenTensorHandle|RAIIAtenTensorHandle|ConstantHandle)&?\s+(\w+)\s*[=(](.*)$")
 """A variable that is made of others: another view of a tensor, or its new owner."""
 
 _INFORMATION = "kernel_information.json"
+_OPERATORS = ".wrapper.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +69,25 @@ def read_calls(package: Path) -> list[Call]:
         names = archive.namelist()
         sources = [archive.read(name).decode() for name in names if name.endswith(".cpp")]
         found = [json.loads(archive.read(name)) for name in names if name.endswith(_INFORMATION)]
+        operators = [json.loads(archive.read(name))["nodes"] for name in names if name.endswith(_OPERATORS)]
     if len(found) != 1:
         raise ValueError(f"its package has {len(found)} files {_INFORMATION}")
-    return find_calls(sources, {key: facts["post_grad_nodes"] for key, facts in found[0].items()})
+    nodes = {key: facts["post_grad_nodes"] for key, facts in found[0].items()}
+    targets = [(str(item["node"]["target"]), str(item["name"])) for item in (operators[0] if operators else ())]
+    return find_calls(sources, nodes, targets)
 
 
-def find_calls(sources: Sequence[str], nodes: Mapping[str, Sequence[str]]) -> list[Call]:
-    """The calls in the C++ *sources*; *nodes* of the graph by the text of the comment in front of a call."""
+def find_calls(
+    sources: Sequence[str], nodes: Mapping[str, Sequence[str]], operators: Sequence[tuple[str, str]] = ()
+) -> list[Call]:
+    """The calls in the C++ *sources*; *nodes* of the graph by the text of the comment in front of a call.
+
+    *operators*: those without an entry in C, "quantized::max_pool2d", each with the variable that holds its result.
+    """
     kernels: dict[str, _Kernel] = {}
     for source in sources:
         kernels.update(_own_kernels(source))
-    finder = _Finder(kernels, nodes)
+    finder = _Finder(kernels, nodes, operators)
     for source in sources:
         if "::run_impl(" in source:
             for line in source.partition("::run_impl(")[2].splitlines():
@@ -92,8 +106,11 @@ def _own_kernels(source: str) -> Iterator[tuple[str, _Kernel]]:
 class _Finder:
     """Reads code line by line."""
 
-    def __init__(self, kernels: Mapping[str, _Kernel], nodes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, kernels: Mapping[str, _Kernel], nodes: Mapping[str, Sequence[str]], operators: Sequence[tuple[str, str]]
+    ) -> None:
         self.calls: list[Call] = []
+        self._operators = operators
         self._kernels = kernels
         self._nodes = nodes
         self._makers: dict[str, frozenset[int]] = {}
@@ -109,6 +126,10 @@ class _Finder:
             self._event = event[1]
         elif (own := _OWN_CALL.match(line)) and own[1] in self._kernels:
             self._call_own(self._kernels[own[1]], own[2])
+        elif proxy := _PROXY_CALL.search(line):
+            event, result = self._operators[int(proxy[1])]
+            words = re.findall(r"\w+", proxy[2])
+            self._add(event, False, [word for word in words if word != result], [result])
         elif self._event and (call := _TORCH_CALL.search(line)):
             self._call_torch(self._event, call[2])
         elif made := _MADE.match(line):

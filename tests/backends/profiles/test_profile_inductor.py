@@ -99,6 +99,23 @@ def test_calls_are_found_in_order(calls: list[Call]) -> None:
     assert [tuple(nodes) for nodes in _GRAPH_NODES.values()] == [call.nodes for call in calls]
 
 
+def test_operators_without_an_entry_in_c_are_found() -> None:
+    """They are called by their place in a file beside; the profiler knows them by their name in torch."""
+    text = """
+::run_impl(
+    RAIIAtenTensorHandle buf1(buf1_handle);
+    // [Provenance debug handles] aoti_torch_cpu_max_pool2d:1
+    RAIIAtenTensorHandle buf2(buf2_handle);
+    AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_proxy_executor_call_function(proxy_executor, 0, 2, std::array<int64_t, 2>{3, 3}.data(), 2, std::array<AtenTensorHandle, 2>{buf1, buf2}.data()));
+    // [Provenance debug handles] aoti_torch_cpu_conv:2
+    RAIIAtenRecordFunctionHandle record_aoti_torch_cpu_conv_("aoti_torch_cpu_conv", nullptr);
+    AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_conv(buf2, w, &buf3_handle));
+"""  # noqa: E501
+    pool, conv = find_calls([text], {"aoti_torch_cpu_max_pool2d:1": ["pool"]}, [("quantized::max_pool2d", "buf2")])
+    assert ("quantized::max_pool2d", ("pool",), ()) == (pool.event, pool.nodes, pool.reads)
+    assert ("aoti_torch_cpu_conv", (0,)) == (conv.event, conv.reads)
+
+
 def test_events_are_told_apart() -> None:
     """Each inference has its own; others, or fewer, are refused."""
     events = [("a", 1.0), ("b", 2.0), ("a", 3.0), ("b", 4.0)]
