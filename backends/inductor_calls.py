@@ -127,9 +127,9 @@ class _Finder:
         elif (own := _OWN_CALL.match(line)) and own[1] in self._kernels:
             self._call_own(self._kernels[own[1]], own[2])
         elif proxy := _PROXY_CALL.search(line):
-            event, result = self._operators[int(proxy[1])]
+            operator, result = self._operators[int(proxy[1])]
             words = re.findall(r"\w+", proxy[2])
-            self._add(event, False, [word for word in words if word != result], [result])
+            self._add(operator, False, [word for word in words if word != result], [result])
         elif self._event and (call := _TORCH_CALL.search(line)):
             self._call_torch(self._event, call[2])
         elif made := _MADE.match(line):
