@@ -156,15 +156,15 @@ class TvmBackend:
             raise StageError(_NO_COMPILER, blame="compiler", stage="compile")
         signature = read_signature(request.model)
         facts = _facts(request.model)
+        module = _imported(request.model)
         chosen = _records(request, find_kernels)
         target = _target(chosen)
-        with provenance.watched() as stages:
-            module = _imported(request.model)
-            try:
+        try:
+            with provenance.watched() as stages:
                 made = _scheduled(module, chosen, target, request.threads)
-                pipeline.link(made.module, target, request.out / _LIBRARY)
-            except Exception as error:  # its errors share no base class
-                raise _failed(error, "compiler", "compile") from error
+            pipeline.link(made.module, target, request.out / _LIBRARY)
+        except Exception as error:  # its errors share no base class
+            raise _failed(error, "compiler", "compile") from error
         save_signature(request.out, signature)
         facts |= {"target": json.dumps(target), "plain_loops": ", ".join(schedules.plain_loops(made.module))}
         facts |= {"tuning": None if made.tuning is None else asdict(made.tuning), "spread": made.spread}
