@@ -43,30 +43,17 @@ def explain(cell: str, *, against: str | None, file: Path | None, top: int, as_j
     from ...reports.explain_text import explanation_report
     from ...reports.profiles import read_profile
     from ..profiling.against import compare, explain_cell
-    from ..profiling.cells import parse_cell
+    from ..profiling.cells import parse_cell, suite_of
+    from .profile import profiled
 
     asked = [parse_cell(text) for text in (cell, against) if text is not None]
-    report = _profiled(asked, how) if file is None else read_profile(file)
+    report = profiled(suite_of(asked, how), together=True) if file is None else read_profile(file)
     profiles = [_find(report, wanted) for wanted in asked]
     found = explain_cell(profiles[0]) if against is None else compare(report, *profiles)
     if as_json:
         click.echo(found.model_dump_json(indent=2))
     else:
         Console().print(explanation_report(found, top))
-
-
-def _profiled(asked: list[AskedCell], how: dict[str, Any]) -> ProfileReport:
-    from ...models.cache import default_cache
-    from ..profiling.cells import suite_of
-    from ..profiling.sitting import ProfileOrder, profile_suite
-    from ..progress import rich_progress
-    from .run import command_line
-
-    suite = suite_of(asked, how)
-    with rich_progress() as listener:
-        return profile_suite(
-            ProfileOrder(suite=suite, command=command_line(), cache=default_cache(), listener=listener, together=True)
-        )
 
 
 def _find(report: ProfileReport, asked: AskedCell) -> BackendProfile:

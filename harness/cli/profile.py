@@ -13,9 +13,10 @@ import click
 from ...models.errors import UserError
 
 if TYPE_CHECKING:
+    from ...reports.profiles import ProfileReport
     from ..suite import Suite
 
-__all__ = ["profile"]
+__all__ = ["profile", "profiled"]
 
 
 def _list_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -62,22 +63,17 @@ def profile(
     """
     from rich.console import Console
 
-    from ...models.cache import default_cache
     from ...reports.profile_text import profile_report
     from ...reports.traces import chrome_trace, collapsed_stacks
     from ...reports.write import write_profile
-    from ..profiling.sitting import ProfileOrder, profile_suite
-    from ..progress import rich_progress
-    from .run import command_line, make_writable
+    from .run import make_writable
 
     wanted = _suite(suite, chosen)
     if out is not None:
         make_writable(out)
     for file in (trace, stacks):
         _make_writable(file)
-    with rich_progress() as listener:
-        order = ProfileOrder(suite=wanted, command=command_line(), cache=default_cache(), listener=listener)
-        report = profile_suite(order)
+    report = profiled(wanted)
     written = [] if out is None else write_profile(report, out)
     if trace is not None:
         trace.write_text(json.dumps(chrome_trace(report)), encoding="utf-8")
@@ -91,6 +87,21 @@ def profile(
             click.echo(f"wrote {file}")
     if report.failed:
         sys.exit(1)
+
+
+def profiled(suite: Suite, *, together: bool = False) -> ProfileReport:
+    """The cells of *suite*, profiled under a progress bar; *together* as in `ProfileOrder`."""
+    from ...models.cache import default_cache
+    from ..profiling.sitting import ProfileOrder, profile_suite
+    from ..progress import rich_progress
+    from .run import command_line
+
+    with rich_progress() as listener:
+        return profile_suite(
+            ProfileOrder(
+                suite=suite, command=command_line(), cache=default_cache(), listener=listener, together=together
+            )
+        )
 
 
 def _suite(named: str | None, chosen: dict[str, Any]) -> Suite:

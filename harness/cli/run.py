@@ -8,15 +8,11 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ...models.errors import UserError
-
-if TYPE_CHECKING:
-    from ...reports.profiles import ProfileReport
-    from ..suite import Suite
 
 __all__ = ["command_line", "make_writable", "run"]
 
@@ -73,9 +69,11 @@ def run(suite: str, *, out: Path, store_url: str | None, profile_it: bool, resum
     from ..folders import data_folder
     from ..launch import Launch, launch
     from ..override import override
+    from ..profiling.cells import without_judging
     from ..progress import rich_progress
     from ..store import Store
     from ..suite import load_suite
+    from .profile import profiled
 
     wanted = override(load_suite(suite), chosen)
     make_writable(out)
@@ -100,25 +98,13 @@ def run(suite: str, *, out: Path, store_url: str | None, profile_it: bool, resum
     Console().print(run_report(result))
     failed = any(cell.status in ("failed", "mismatch") for cell in result.cells)
     if profile_it:
-        profile = _profiled(wanted, command)
+        profile = profiled(without_judging(wanted))
         written = write_report([result], out, [profile])
         failed = failed or profile.failed
     for path in written:
         click.echo(f"wrote {path}")
     if failed:
         sys.exit(1)
-
-
-def _profiled(suite: Suite, command: str) -> ProfileReport:
-    """The cells of *suite*, each backend's profiler at work: a pass of its own, after the run."""
-    from ...models.cache import default_cache
-    from ..profiling.cells import without_judging
-    from ..profiling.sitting import ProfileOrder, profile_suite
-    from ..progress import rich_progress
-
-    with rich_progress() as listener:
-        order = ProfileOrder(suite=without_judging(suite), command=command, cache=default_cache(), listener=listener)
-        return profile_suite(order)
 
 
 def command_line() -> str:
