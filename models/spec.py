@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 __all__ = [
+    "PORTABLE",
+    "SCALES",
     "ExportedModel",
     "InputSpec",
     "ModelRequest",
@@ -22,6 +24,11 @@ __all__ = [
 Source = Literal["torchvision", "timm", "efficientnet_lite", "digits", "rapidocr", "module", "onnx"]
 
 Task = Literal["classification", "detection", "segmentation", "text-recognition", "unknown"]
+
+
+SCALES = "scales"
+"""What the record of static int8 calls its choice of scales; the value of it that gives all runtimes the same bits."""
+PORTABLE = "powers of two"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from .errors import UnsupportedError, UserError
 from .export import export
 from .natural import natural_data
 from .refactor import refactor
-from .spec import ExportedModel, InputSpec, ModelRequest, ResizeRule
+from .spec import PORTABLE, SCALES, ExportedModel, InputSpec, ModelRequest, ResizeRule
 from .variants import Recipe, Step
 from .zoo import resolve
 
@@ -23,7 +23,9 @@ __all__ = [
     "VariantRequest",
     "build_variant",
     "evaluation_data",
+    "is_portable",
     "module_requests",
+    "scaled_twin",
 ]
 
 _QUANTIZING = ("int8", "int8-dynamic", "int8-weights", "int4-weights")
@@ -141,6 +143,23 @@ def evaluation_data(request: VariantRequest, build: VariantBuild, count: int, ca
     """
     _, own = module_requests(request)
     return _images(request, own, build.exported, split="evaluation", count=count, cache=cache)
+
+
+def is_portable(build: VariantBuild) -> bool:
+    """Whether the values inside *build*'s graph are multiplied by factors of their own (see `steps.portable`)."""
+    return any(record.parameters.get(SCALES) == PORTABLE for record in build.exported.records)
+
+
+def scaled_twin(request: VariantRequest, build: VariantBuild, cache: Path) -> ExportedModel:
+    """The graph before the quantizing step of *build*, with its values multiplied as those of *build* are.
+
+    *build*, which *request* asked for, `is_portable`. Raises what `build_variant` raises.
+    """
+    if build.before is None or build.quantizing is None:
+        raise ValueError(f"{build.exported.path}: nothing quantizes it")
+    quantizing = build.quantizing
+    step = Step(kind="scaled", text=f"scaled as for {quantizing.text}", parameters=quantizing.parameters)
+    return _refactor([step], build.before, build.calibration, request, cache)
 
 
 def _settled(step: Step) -> Step:

@@ -11,7 +11,15 @@ from .errors import UserError
 from .mend import Mend, mend
 from .spec import ExportedModel
 from .steps.layers import HEAVY
-from .variant_build import VariantBuild, VariantRequest, build_variant, evaluation_data, module_requests
+from .variant_build import (
+    VariantBuild,
+    VariantRequest,
+    build_variant,
+    evaluation_data,
+    is_portable,
+    module_requests,
+    scaled_twin,
+)
 from .variants import Recipe, parse_variant
 from .walk import THRESHOLD_DB, Walk, walk
 
@@ -24,6 +32,11 @@ DATA_IMAGES = 500
 RANDOM_IMAGES = 64
 
 _UNRELATED = "{} and {} are different models: only their outputs can be held against each other"
+
+_SCALED = (
+    "{} multiplies the values inside the graph by factors of its own, so only outputs are compared; layer by layer it "
+    "can be held against the variant that it was made from"
+)
 
 Listener = Callable[[str], None]
 
@@ -75,7 +88,8 @@ def diff_variants(
     models = [module_requests(request)[1].spec for request in (reference, variant)]
     # A file has no other name than its own, so for files only the graphs can tell.
     related = models[0].name == models[1].name or "onnx" in {model.source for model in models}
-    found = walk(before.exported.path, after.exported.path, data.path, cache=cache, layers=related)
+    reference_path, by_layer = _counterpart(before, after, variant, cache)
+    found = walk(reference_path, after.exported.path, data.path, cache=cache, layers=related and by_layer)
     _check_finite(names[1], found)
     diff = VariantDiff(
         reference=names[0],
@@ -84,20 +98,36 @@ def diff_variants(
         found=found,
         threshold_db=threshold_db,
         random_weights=reference.random or variant.random,
-        notes=tuple(_notes(before, after, found)) if related else (_UNRELATED.format(*(m.name for m in models)),),
+        notes=(
+            *(_notes(before, after, found) if related else [_UNRELATED.format(*(model.name for model in models))]),
+            *([] if by_layer else [_SCALED.format(names[is_portable(after)])]),
+        ),
     )
-    if not repair or not _mendable(variant.recipe) or not _ailing(found, threshold_db):
+    if not repair or not by_layer or not _mendable(variant.recipe) or not _ailing(found, threshold_db):
         return diff
 
     def rebuild(keep: tuple[str, ...]) -> Walk:
         recipe = keep_in(variant.recipe, keep)
         listener(f"trying {recipe.name}")
-        built = build_variant(replace(variant, recipe=recipe), cache, settle=False)
-        return walk(before.exported.path, built.exported.path, data.path, cache=cache)
+        asked = replace(variant, recipe=recipe)
+        built = build_variant(asked, cache, settle=False)
+        return walk(_counterpart(before, built, asked, cache)[0], built.exported.path, data.path, cache=cache)
 
     mended = mend(found, rebuild, kinds=None if variant.recipe.steps[-1].kind == "fp16" else HEAVY)
     suggestion = keep_in(variant.recipe, mended.keep).name if mended else None
     return replace(diff, mended=mended, suggestion=suggestion)
+
+
+def _counterpart(before: VariantBuild, after: VariantBuild, request: VariantRequest, cache: Path) -> tuple[Path, bool]:
+    """What to hold *after*, built as *request* asks, against in place of *before*, and whether layer by layer.
+
+    Where int8 multiplies the values of a graph, only the graph that it started from can be multiplied alike.
+    """
+    if not is_portable(after):
+        return before.exported.path, not is_portable(before)
+    if after.before is None or after.before.sha256 != before.exported.sha256:
+        return before.exported.path, False
+    return scaled_twin(request, after, cache).path, True
 
 
 def keep_in(recipe: Recipe, names: tuple[str, ...]) -> Recipe:

@@ -31,6 +31,7 @@ STEPS: Mapping[str, str] = {
     "bf16": "half:apply_bf16",
     "int8": "static_int8:apply",
     "settled": "settled:apply",
+    "scaled": "static_int8:apply_float",
     "int8-dynamic": "dynamic_int8:apply",
     "int8-weights": "weight_only:apply_int8",
     "int4-weights": "weight_only:apply_int4",

@@ -8,17 +8,15 @@ photographs it brings 2 to 4 dB at the outputs, at no cost at run time.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import run_graph
 from .base import Feeds
 from .layers import Layer, find_layers
+from .observe import observe
 
 __all__ = ["correct_biases", "mean_inputs", "shifts"]
 
@@ -26,10 +24,11 @@ _KINDS = ("Conv", "Gemm")
 """Layers that have a bias of their own."""
 
 
-def correct_biases(plain: Any, made: Any, feeds: Feeds) -> int:
+def correct_biases(plain: Any, made: Any, feeds: Feeds, odd: Collection[str] = ()) -> int:
     """Correct the int32 biases of the QDQ graph *made*, in place, against the float graph *plain*; return how many.
 
-    A layer is corrected if it has the same name in both and a bias that no other reads.
+    A layer is corrected if it has the same name in both and a bias that no other reads; biases of the layers *odd* come
+    out odd.
     """
     from onnx import numpy_helper
 
@@ -54,6 +53,8 @@ def correct_biases(plain: Any, made: Any, feeds: Feeds) -> int:
         levels = numpy_helper.to_array(bias) - shift / numpy_helper.to_array(tensors[bias_node.input[1]])
         limits = np.iinfo(np.int32)
         levels = np.clip(np.rint(levels), limits.min, limits.max).astype(np.int32)
+        if layer.node.name in odd:
+            levels = levels | 1
         bias.CopyFrom(numpy_helper.from_array(levels, bias.name))
     return len(chosen)
 
@@ -63,24 +64,11 @@ def mean_inputs(model: Any, names: Sequence[str], feeds: Feeds) -> Mapping[str, 
 
     Channels are the second axis of arrays of more than two dimensions, else the last.
     """
-    import onnx
-
-    inputs = [value.name for value in model.graph.input]
     wanted = list(dict.fromkeys(names))
-    inner = [name for name in wanted if name not in inputs]
-    probe = type(model)()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend([onnx.ValueInfoProto(name=name) for name in inner])
     sums: dict[str, NDArray[np.float64]] = dict.fromkeys(wanted, np.zeros((), np.float64))
-    with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
-        path = Path(folder) / "probe.onnx"
-        onnx.save(probe, path)
-        runs = run_graph(path, feeds) if inner else iter([()] * len(feeds))
-        for call, found in zip(feeds, runs, strict=True):
-            values = {**dict(zip(inputs, call, strict=True)), **dict(zip(inner, found, strict=True))}
-            for name in wanted:
-                sums[name] = sums[name] + _by_channel(values[name])
+    for values in observe(model, wanted, feeds):
+        for name in wanted:
+            sums[name] = sums[name] + _by_channel(values[name])
     return {name: np.asarray(total / len(feeds)) for name, total in sums.items()}
 
 

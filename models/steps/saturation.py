@@ -16,17 +16,20 @@ from .layers import Layer
 
 __all__ = ["pair_peak", "safe_scales"]
 
-_LARGEST = 127.0
-_PAIR = 126.0
-"""Largest sum of a pair before rounding, which moves each weight by less than 1."""
+_LARGEST = 127
+_PAIR = 128
+"""Largest sum of a pair of levels."""
 _FEWEST = np.finfo(np.float32).tiny
 
 
-def safe_scales(layer: Layer) -> NDArray[np.float32]:
-    """One scale for each output channel of *layer*, (channels,), as fine as int8 and pairs of 16 bits allow."""
+def safe_scales(layer: Layer, unit: int = 1) -> NDArray[np.float32]:
+    """One scale for each output channel of *layer*, (channels,), as fine as int8 and pairs of 16 bits allow.
+
+    Levels are to be multiples of *unit*: rounding moves each weight by less than that.
+    """
     turned = layer.by_output(layer.weight)
     peak = np.abs(turned).reshape(len(turned), -1).max(axis=1)
-    scale = np.maximum(peak / _LARGEST, pair_peak(turned) / _PAIR)
+    scale = np.maximum(peak / (_LARGEST // unit * unit), pair_peak(turned) / (_PAIR - 2 * unit))
     return np.where(scale > _FEWEST, scale, 1.0).astype(np.float32)
 
 

@@ -66,22 +66,25 @@ layers in fp32 that `bakeoff diff` names: 99.0%, 99.3%, 99.3%. On 200 labelled v
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..graph import tensor_specs
+from ..spec import PORTABLE, SCALES
 from ..variants import Step
 from .base import Feeds, StepContext, StepResult, versions_of
 from .bias import correct_biases
 from .layers import Layer, check_layers, lift_constants, upgrade
+from .portable import Portable, make_portable
 from .rounding import ROUNDING, round_in_sums
 from .saturation import safe_scales
 
-__all__ = ["apply", "check_feeds"]
+__all__ = ["apply", "apply_float", "check_feeds"]
 
 _KINDS = ("Conv", "Gemm", "MatMul")
 _REMOVED = ("Relu", "Clip")
@@ -102,12 +105,18 @@ def apply(model: Any, step: Step, context: StepContext) -> StepResult:
     lift_constants(plain.graph)
     layers = check_layers(plain.graph, step, _KINDS)
     feeds = check_feeds(plain, context.calibration, step)
+    found = _portable(plain, layers, feeds, step)
+    if found is not None:
+        plain = found.model
+        layers = check_layers(plain.graph, step, _KINDS)
+    scales = _scales(layers, found)
+    even = found.even if found else frozenset()
     with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
         source, result = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx.save(_rounded(plain, layers), source)
-        _quantize(source, result, _overrides(layers), feeds, step)
+        onnx.save(_rounded(plain, layers, scales, even), source)
+        _quantize(source, result, {**_overrides(layers, scales), **_steps(found)}, feeds, step)
         made = onnx.load(result)
-    corrected = correct_biases(plain, made, feeds)
+    corrected = correct_biases(plain, made, feeds, odd=even)
     done = {node.name for node in made.graph.node if node.op_type in _KINDS and _fed_by_integers(node, made.graph)}
     heavy = check_layers(plain.graph, Step(kind=step.kind, text=step.text))
     left = [layer.node.name for layer in heavy if layer.node.name not in done]
@@ -118,6 +127,7 @@ def apply(model: Any, step: Step, context: StepContext) -> StepResult:
         "calibration": step.parameters.get("calibration", "minmax"),
         "calibration calls": str(len(feeds)),
         "activations": "uint8, asymmetric, per tensor",
+        SCALES: PORTABLE if found else "as calibrated",
         "weights": f"int8, symmetric, per output channel, free of saturation in 16 bits, {ROUNDING}",
         "biases": "int32, corrected for the mean error of the weights",
         "keep": "|".join(step.keep),
@@ -125,6 +135,26 @@ def apply(model: Any, step: Step, context: StepContext) -> StepResult:
     return StepResult(
         model=made, parameters=parameters, versions=versions_of("onnxruntime", "onnxruntime-gpu", "onnx"), facts=facts
     )
+
+
+def apply_float(model: Any, step: Step, context: StepContext) -> StepResult:
+    """*model* in float, its values multiplied as those of the quantized one are: what that is compared with by layer.
+
+    It computes what *model* does. Raises what `apply` raises.
+    """
+    plain = type(model)()
+    plain.CopyFrom(upgrade(model, _OPSET, step))
+    lift_constants(plain.graph)
+    layers = check_layers(plain.graph, step, _KINDS)
+    found = _portable(plain, layers, check_feeds(plain, context.calibration, step), step)
+    return StepResult(model=found.model if found else model, parameters={"calibration": "minmax"}, versions={})
+
+
+def _portable(plain: Any, layers: Sequence[Layer], feeds: Feeds, step: Step) -> Portable | None:
+    """Scales by powers of two, for ranges that are the largest seen: other calibrations choose theirs by themselves."""
+    if step.parameters.get("calibration", "minmax") != "minmax":
+        return None
+    return make_portable(plain, [layer.node.name for layer in layers], feeds)
 
 
 def check_feeds(model: Any, feeds: Feeds | None, step: Step) -> Feeds:
@@ -154,33 +184,58 @@ def _fixed(layer: Layer) -> bool:
     return len(layer.tensor.dims) == 2 or layer.node.op_type == "Conv"
 
 
-def _rounded(plain: Any, layers: Sequence[Layer]) -> Any:
-    """A copy of *plain* whose weights lie on the levels that they will be stored as."""
+def _scales(layers: Sequence[Layer], found: Portable | None) -> dict[str, NDArray[np.float32]]:
+    """Steps of the weights by their name; those of what is not `_fixed` are left to onnxruntime."""
+    own = {layer.tensor.name: safe_scales(layer) for layer in layers if _fixed(layer)}
+    return {**own, **(found.weights if found else {})}
+
+
+def _rounded(
+    plain: Any, layers: Sequence[Layer], scales: Mapping[str, NDArray[np.float32]], even: Collection[str]
+) -> Any:
+    """A copy of *plain* whose weights lie on the levels that they will be stored as, *even* ones in some layers."""
     from onnx import numpy_helper
 
     made = type(plain)()
     made.CopyFrom(plain)
     weights = {}
     for layer in layers:
-        if _fixed(layer):
+        if layer.tensor.name in scales:
             turned = layer.by_output(layer.weight)
-            scale = safe_scales(layer).reshape(-1, *[1] * (turned.ndim - 1))
-            weights[layer.tensor.name] = layer.stored(round_in_sums(turned / scale) * scale)
+            unit = scales[layer.tensor.name] * np.float32(2 if layer.node.name in even else 1)
+            unit = unit.reshape(-1, *[1] * (turned.ndim - 1))
+            weights[layer.tensor.name] = layer.stored(round_in_sums(turned / unit) * unit)
     for tensor in made.graph.initializer:
         if tensor.name in weights:
             tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
     return made
 
 
-def _overrides(layers: Sequence[Layer]) -> dict[str, list[dict[str, Any]]]:
+def _overrides(layers: Sequence[Layer], scales: Mapping[str, NDArray[np.float32]]) -> dict[str, list[dict[str, Any]]]:
     """Scales of the weights by their name, as onnxruntime takes them; what it sets no channels on is left to it."""
     from onnxruntime.quantization import QuantType
 
     fixed = {"zero_point": np.int8(0), "quant_type": QuantType.QInt8}
     return {
-        layer.tensor.name: [{"axis": layer.output_axis, "scale": scale, **fixed} for scale in safe_scales(layer)]
+        layer.tensor.name: [{"axis": layer.output_axis, "scale": scale, **fixed} for scale in scales[layer.tensor.name]]
         for layer in layers
-        if _fixed(layer)
+        if layer.tensor.name in scales
+    }
+
+
+def _steps(found: Portable | None) -> dict[str, list[dict[str, Any]]]:
+    """Scales of the activations by their name, as onnxruntime takes them."""
+    from onnxruntime.quantization import QuantType
+
+    return {
+        name: [
+            {
+                "scale": np.array(step, np.float32),
+                "zero_point": np.array(zero, np.uint8),
+                "quant_type": QuantType.QUInt8,
+            }
+        ]
+        for name, (step, zero) in (found.activations if found else {}).items()
     }
 
 
