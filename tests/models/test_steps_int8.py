@@ -8,6 +8,7 @@ from bakeoff.models.errors import UserError
 from bakeoff.models.graph import infer, name_nodes, tensor_specs
 from bakeoff.models.steps.base import StepContext, apply_step
 from bakeoff.models.steps.bias import correct_biases, mean_inputs
+from bakeoff.models.steps.static_int8 import apply_float
 from bakeoff.models.variants import parse_variant
 from onnx import TensorProto, numpy_helper
 
@@ -110,8 +111,9 @@ def test_a_batch_and_two_builds(small_net):
 
 def test_corrected_biases_take_the_mean_error_away(small_net, tmp_path):
     """Weights that are off by much shift the mean of a layer; corrected, it is back where it was."""
-    model, feeds = small_net(), _feeds(16)
-    _, made = _apply(model, "int8", feeds)
+    feeds = _feeds(16)
+    model = apply_float(small_net(), parse_variant("int8").steps[-1], StepContext(calibration=feeds)).model
+    _, made = _apply(small_net(), "int8", feeds)
     for tensor in made.graph.initializer:
         if tensor.name == "w_depth_quantized":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) // 4 * 4, tensor.name))

@@ -31,7 +31,7 @@ def test_every_step_from_onnx_to_onnx_can_be_carried_out():
     kinds = {parse_variant(name).steps[-1].kind for name in CATALOGUE if name in STEPS}
 
     assert {"slim", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4-weights"} == kinds
-    assert set(STEPS) == kinds | {"sparse", "settled"}
+    assert set(STEPS) == kinds | {"sparse", "settled", "scaled"}
 
 
 def test_a_step_on_a_module_is_unsupported(small_net):
