@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tomllib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,35 @@ settings.register_profile("bakeoff", deadline=None, suppress_health_check=[Healt
 settings.load_profile("bakeoff")
 
 _PROJECT = Path(__file__).parent / "thirdparty"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: run in several processes, which take file by file, these end at about one time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where several processes run tests, none runs one beside a test that is marked `alone`."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    common = Path(item.config.getoption("basetemp")).parent
+    with _turn(common, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH):
+        return (yield)
+
+
+@contextmanager
+def _turn(folder: Path, kind: int) -> Iterator[None]:
+    """Hold a lock in *folder*. Whoever waits for it holds the queue: else who is `alone` might wait for ever."""
+    with (folder / "queue.lock").open("w") as queue, (folder / "turn.lock").open("w") as turn:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(turn, kind)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(turn, fcntl.LOCK_UN)  # closing it is not enough where a forked child holds it, too
 
 
 @pytest.fixture(scope="session")

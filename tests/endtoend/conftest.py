@@ -1,4 +1,4 @@
-"""A machine of one's own for each test: home, cache, store, lock and working directory in a temporary folder."""
+"""A machine of one's own for each test: home, store, lock and working directory in a temporary folder."""
 
 from __future__ import annotations
 
@@ -68,18 +68,30 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared")
 
 
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For temporary files, one for all processes that run tests.
+
+    torch keeps its precompiled headers there; making them takes as long as compiling a small model does.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "scratch"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture
-def sandbox(tmp_path: Path, shared: Path, thirdparty: Path) -> Sandbox:
+def sandbox(tmp_path: Path, shared: Path, scratch: Path, thirdparty: Path) -> Sandbox:
     """The `bakeoff` command with the third-party backend `numpy_reference` installed beside the built-in ones."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
+    lock = tmp_path / "lock"
+    lock.mkdir()
     environment = {
         **os.environ,
         "HOME": str(tmp_path),
         "XDG_CACHE_HOME": str(shared / "cache"),
         "XDG_DATA_HOME": str(shared / "data"),
-        "TMPDIR": str(temporary),
-        "BAKEOFF_LOCK_FOLDER": str(temporary),
+        "TMPDIR": str(scratch),
+        "BAKEOFF_LOCK_FOLDER": str(lock),
         "BAKEOFF_CACHE": str(shared / "artifacts"),
         "BAKEOFF_STORE": str(tmp_path / "store.sqlite3"),
     }

@@ -285,6 +285,7 @@ class TestPeaks:
         assert all(tier.copy_single_core_gbytes_s > 0 for tier in peaks.tiers)
 
     @pytest.mark.slow
+    @pytest.mark.alone
     def test_roofs_are_roofs(self) -> None:
         """No product of matrices is faster than multiply-adds in registers; what is nearer to the cores is faster.
 
