@@ -104,6 +104,7 @@ def _row(row: MappedRow, graph: Graph, typical: int) -> RowTime:
         typical_ms=row.row.times_ms[typical],
         precision=row.row.precision,
         nodes=tuple(_node(node, graph) for node in row.nodes),
+        serves=tuple(graph.nodes[node].name for node in row.serves),
     )
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ...reports import words
 from ...reports.layer_words import main_node
 from ...reports.profiles import BackendProfile, Finding, RowNode, RowTime
-from .graph import MOVABLE
+from .graph import MOVABLE, ROUNDINGS
 
 __all__ = ["explain", "ranked"]
 
-_ROUNDINGS = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
 _ELEMENTWISE = frozenset(
     {
         *("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"),
@@ -62,16 +61,20 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def _finding(rule: str, rows: Sequence[RowTime], what: str, advice: str) -> Finding:
     """Of *rows*, whose time it is about."""
     costly = sorted(rows, key=lambda row: -row.median_ms)
-    nodes = [node for row in costly for node in row.nodes if not node.shared]
-    telling = [node for node in nodes if node.op not in MOVABLE] or nodes
     return Finding(
         rule=rule,
         ms=sum(row.median_ms for row in rows),
         words=what,
         advice=advice,
-        nodes=tuple(dict.fromkeys(node.name for node in telling)),
+        nodes=tuple(dict.fromkeys(name for row in costly for name in _telling(row))),
         rows=tuple(row.name for row in costly),
     )
+
+
+def _telling(row: RowTime) -> Sequence[str]:
+    """The nodes that *row* runs, without those that say little of it; else those that it is there for."""
+    nodes = [node for node in row.nodes if not node.shared]
+    return [node.name for node in nodes if node.op not in MOVABLE] or [node.name for node in nodes] or row.serves
 
 
 def _cost(profile: BackendProfile, rows: Sequence[RowTime]) -> str:
@@ -131,13 +134,7 @@ def _unfused(profile: BackendProfile) -> Iterator[Finding]:
 
 def _roundings(profile: BackendProfile) -> Iterator[Finding]:
     """Quantizing and dequantizing in rows of their own."""
-    rows = [
-        row
-        for row in profile.rows
-        if "quant" in row.kind.lower() or (row.nodes and {node.op for node in row.nodes} <= _ROUNDINGS)
-    ]
-    heavy = [row for row in rows if (node := main_node(row)) is not None and node.weight_shape is not None]
-    rows = [row for row in rows if row not in heavy]
+    rows = _rounding(profile)
     if rows:
         yield _finding(
             "unfused-rounding",
@@ -148,9 +145,20 @@ def _roundings(profile: BackendProfile) -> Iterator[Finding]:
         )
 
 
+def _rounding(profile: BackendProfile) -> list[RowTime]:
+    """The rows of *profile* that do nothing but quantize and dequantize."""
+    ops = {node.name: node.op for row in profile.rows for node in row.nodes}
+    return [
+        row
+        for row in profile.rows
+        if row.standing in ("runtime", "unmapped")
+        and ("quant" in row.kind.lower() or (row.serves and all(ops.get(name) in ROUNDINGS for name in row.serves)))
+    ]
+
+
 def _fallbacks(profile: BackendProfile) -> Iterator[Finding]:
     """Layers of a quantized net that were computed in float."""
-    if not any(node.op in _ROUNDINGS for row in profile.rows for node in row.nodes):
+    if not any(node.op in ROUNDINGS for row in profile.rows for node in row.nodes):
         return
     rows = [
         row
@@ -173,7 +181,8 @@ def _fallbacks(profile: BackendProfile) -> Iterator[Finding]:
 
 def _copies(profile: BackendProfile) -> Iterator[Finding]:
     """The runtime's own rows, roundings aside: copies into other layouts."""
-    rows = [row for row in profile.rows if row.standing == "runtime" and "quant" not in row.kind.lower()]
+    rounding = _rounding(profile)
+    rows = [row for row in profile.rows if row.standing == "runtime" and row not in rounding]
     if rows:
         kinds = words.listed(sorted({row.kind for row in rows}))
         yield _finding(

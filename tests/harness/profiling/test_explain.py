@@ -84,15 +84,16 @@ class TestRules:
             profile(
                 row("in", 0.3, kind="QuantizeLinear", standing="runtime"),
                 row("c1", 2.0, node("c1"), node("q1", "QuantizeLinear", "c1"), precision="int8"),
-                row("dq", 0.4, node("dq1", "DequantizeLinear", "q1"), kind="Dequantize"),
-                row("c2", 1.0, node("c2", "Conv", "dq1"), precision="fp32"),
-                row("reorder", 0.2, kind="Reorder", standing="runtime"),
+                row("dq", 0.4, kind="fused_cast", standing="runtime", serves=("dq1",)),
+                row("c2", 1.0, node("dq1", "DequantizeLinear", "q1"), node("c2", "Conv", "dq1"), precision="fp32"),
+                row("reorder", 0.2, kind="Reorder", standing="runtime", serves=("c2",)),
             )
         )
         assert ["float-fallback", "unfused-rounding", "copies"] == rules(*found)
         assert [1.0, pytest.approx(0.7), 0.2] == [finding.ms for finding in found]
         assert ("c2",) == found[0].nodes
-        assert ("dq", "in") == found[1].rows
+        assert (("dq", "in"), ("dq1",)) == (found[1].rows, found[1].nodes)
+        assert ("c2",) == found[2].nodes
 
     def test_float_is_no_fallback_in_a_float_net(self) -> None:
         """There it is what was asked for."""

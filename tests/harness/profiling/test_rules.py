@@ -73,6 +73,32 @@ class TestAnchors:
         assert [] == owned(found)["reorder"]
         assert pytest.approx(1 / 5) == found.shares.runtime
 
+    def test_quantizing_is_never_anchored(self) -> None:
+        """Though the runtime names the node: it is the runtime's own, and said to be there for that node."""
+        net = Builder(quantized=True)
+        first = net.conv(-1, 3, 8, 16)  # conv_0, quantizelinear_1, dequantizelinear_2
+        graph = net.head(net.conv(first, 8, 8, 16), 8)
+        rows = (
+            row("a", "conv_0"),
+            row("q", "quantizelinear_1", "dequantizelinear_2", kind="round"),
+            row("b", "conv_3"),
+            row("copy", role="runtime", kind="Reorder"),
+            row("p", "globalaveragepool_6", kind="Pool"),
+            row("g", "gemm_8", kind="Gemm"),
+        )
+        found = mapped(*rows, graph=graph)
+        assert not found.refused
+        assert (pytest.approx(2 / 6), pytest.approx(4 / 6)) == (found.shares.runtime, found.shares.anchored)
+        names = {one.row.name: [graph.nodes[node].name for node in one.serves] for one in found.rows}
+        assert ["quantizelinear_1", "dequantizelinear_2"] == names["q"]
+        assert "globalaveragepool_6" in names["copy"]
+        assert [] == names["a"]
+
+    def test_what_stands_at_the_end_is_there_for_what_it_reads(self) -> None:
+        """Nothing takes its result."""
+        found = mapped(*good(), row("out", role="runtime", kind="Reorder"))
+        assert (6,) == found.rows[-1].serves[-1:]
+
     def test_names_that_are_no_live_node_are_passed_over(self) -> None:
         """Compilers tell of weights that they folded, too."""
         assert not mapped(*good(a=row("a", "conv_0", "weights_dequantized"))).refused
