@@ -80,7 +80,7 @@ class RowNode(_Record):
     reads: tuple[str, ...] = ()
     """The nodes whose results it takes."""
     repeats: str = ""
-    """The first node that computes the very same, if this is not the first."""
+    """The first node that computes the same, or so nearly that weights differ by less than a thousandth."""
     output_shape: tuple[int, ...] | None = None
     weight_shape: tuple[int, ...] | None = None
     """Of what it multiplies with, where that is constant."""

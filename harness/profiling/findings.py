@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...reports import words
+from ...reports.layer_words import main_node
 from ...reports.profiles import BackendProfile, Finding, RowTime
 from .graph import MOVABLE
 
-__all__ = ["cost", "finding", "ranked", "telling_nodes", "without_nodes"]
+__all__ = ["cost", "finding", "ranked", "repeated", "telling_nodes", "without_nodes"]
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -31,6 +32,12 @@ def finding(rule: str, rows: Sequence[RowTime], what: str, advice: str, *, ms: f
 def telling_nodes(rows: Sequence[RowTime]) -> tuple[str, ...]:
     """The nodes that *rows* are about, costliest first."""
     return tuple(dict.fromkeys(name for row in _costly(rows) for name in _telling(row)))
+
+
+def repeated(row: RowTime) -> bool:
+    """Whether *row* computes again what another one has computed."""
+    node = main_node(row)
+    return node is not None and bool(node.repeats) and node.weight_shape is not None
 
 
 def without_nodes(profile: BackendProfile) -> BackendProfile:

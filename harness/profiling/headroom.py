@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ...reports import words
 from ...reports.layer_words import main_node
 from ...reports.profiles import BackendProfile, Finding, RowTime
-from .findings import cost, finding
+from .findings import cost, finding, repeated
 
 __all__ = ["far", "memory_bound", "small"]
 
@@ -80,7 +80,8 @@ def far(profile: BackendProfile) -> Iterator[Finding]:
 
 
 def _is_far(row: RowTime) -> bool:
-    return row.roof is not None and _reachable_ms(row) < _FAR * row.median_ms
+    """Whether *row* is worth a better kernel; what only computes something again is worth none at all."""
+    return row.roof is not None and not repeated(row) and _reachable_ms(row) < _FAR * row.median_ms
 
 
 def _reachable_ms(row: RowTime) -> float:

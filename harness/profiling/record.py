@@ -110,13 +110,14 @@ def _row(row: MappedRow, graph: Graph, typical: int) -> RowTime:
 
 def _node(node: MappedNode, graph: Graph) -> RowNode:
     facts = graph.nodes[node.place]
+    again = facts.repeats if facts.repeats is not None else facts.resembles
     return RowNode(
         name=facts.name,
         op=facts.op,
         evidence=node.evidence,
         scope=facts.scope,
         reads=tuple(graph.nodes[source].name for source in facts.reads),
-        repeats=graph.nodes[facts.repeats].name if facts.repeats is not None else "",
+        repeats=graph.nodes[again].name if again is not None else "",
         output_shape=facts.output_shape,
         weight_shape=facts.weight_shape,
         shared=node.shared,

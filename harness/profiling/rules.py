@@ -8,7 +8,7 @@ from ...reports import words
 from ...reports.layer_words import main_node
 from ...reports.profiles import BackendProfile, Finding, RowNode, RowTime
 from . import headroom
-from .findings import cost, finding, ranked, telling_nodes, without_nodes
+from .findings import cost, finding, ranked, repeated, telling_nodes, without_nodes
 from .graph import MOVABLE, ROUNDINGS
 from .scaling import threads_not_scaling
 
@@ -51,15 +51,18 @@ def explain(profile: BackendProfile, beside: Sequence[BackendProfile] = ()) -> t
 
 
 def _repeated(profile: BackendProfile) -> Iterator[Finding]:
-    """Layers that compute what another one has computed; each is a finding of its own."""
+    """Layers that compute what another one has computed; each is a finding of its own. Either of both can be saved."""
+    by_node = {node.name: row for row in profile.rows for node in row.nodes if not node.shared}
     for row in profile.rows:
         node = main_node(row)
-        if node is not None and node.repeats and node.weight_shape is not None:
+        if node is not None and repeated(row):
+            first = by_node.get(node.repeats, row)
             yield finding(
                 "computed-twice",
                 [row],
                 f"{node.name} ({node.op}) computes again what {node.repeats} has computed: {cost(profile, [row])}",
                 "let the model compute it once and use the result twice",
+                ms=max(row.median_ms, first.median_ms),
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,42 @@ class TestAnchors:
         """A row that does nothing else is anchored by it."""
         found = mapped(*good(g=row("f", "flatten_5", kind="Reshape")), row("g", "gemm_6"))
         assert 1.0 == found.shares.anchored
+
+
+class TestMerged:
+    @staticmethod
+    def graph(**alike: int) -> Graph:
+        """conv_0, conv_1 and add_2 of both, globalaveragepool_3, flatten_4, gemm_5."""
+        net = Builder()
+        first = net.conv(-1, 3, 8, 16, relu=False)
+        second = net.conv(-1, 3, 8, 16, relu=False)
+        net.nodes[second] = replace(net.nodes[second], **alike)
+        return net.head(net.op("Add", first, second, shape=(1, 8, 16, 16)), 8)
+
+    rows = (
+        row("a", "conv_0", reads=()),
+        row("add", "add_2", kind="Add", reads=(0,)),
+        row("p", "globalaveragepool_3", kind="Pool", reads=(1,)),
+        row("g", "gemm_5", kind="Gemm", reads=(2,)),
+    )
+
+    def test_what_is_the_very_same_may_run_once(self) -> None:
+        """A compiler merged both: the one that nobody claims belongs to the row of the other."""
+        graph = self.graph(repeats=0)
+        found = mapped(*self.rows, graph=graph)
+        assert not found.refused
+        assert ["conv_0", "conv_1"] == owned(found, graph)["a"]
+
+    @pytest.mark.parametrize("alike", [{}, {"resembles": 0}])
+    def test_what_only_resembles_it_may_not(self, alike: dict[str, int]) -> None:
+        """It has to be computed."""
+        assert mapped(*self.rows, graph=self.graph(**alike)).failures["heavy_owned_once"]
+
+    def test_where_both_run_each_has_its_row(self) -> None:
+        """The runtime names both."""
+        graph = self.graph(repeats=0)
+        found = mapped(self.rows[0], row("b", "conv_1", reads=()), *self.rows[1:], graph=graph)
+        assert (["conv_0"], ["conv_1"]) == (owned(found, graph)["a"], owned(found, graph)["b"])
 
 
 class TestChecks:
