@@ -55,7 +55,7 @@ from bakeoff.backends.torch_import.dtypes import graph_inputs
 def build(model: str, threads: int):
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("highest")
-    imported = import_onnx(Path(model))
+    imported = import_onnx(Path(model), even=True)
     if imported.quantized:
         import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # registers the int8 fusions
     module = imported.module.to({device!r})

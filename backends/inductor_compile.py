@@ -62,7 +62,7 @@ def compile_package(
 
     if not cpp_compiler():
         raise StageError(f"Inductor needs a C++ compiler; {INSTALL_HINT}", blame="compiler", stage="compile")
-    imported = import_onnx(request.model)
+    imported = import_onnx(request.model, even=True)
     if imported.quantized:
         _register_int8_fusions()
     module = imported.module.to(request.device)

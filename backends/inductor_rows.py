@@ -10,6 +10,7 @@ from .inductor_nodes import Nodes, Weight
 from .precision import short_precision
 from .profile import Claim, Evidence, Row, settle_claims, unique_names
 from .profile_graph import ProfiledGraph, as_in_file
+from .torch_import.kernels import enlarged
 
 __all__ = ["describe_rows"]
 
@@ -97,12 +98,15 @@ def _output_shape(ran: Sequence[str], claims: Sequence[Claim], nodes: Nodes) -> 
 
 
 def _weight_shape(weights: Sequence[Weight], graph: ProfiledGraph) -> tuple[int, ...] | None:
-    """Of the weight, as the file has it: groups may be an axis of their own here."""
+    """Of the weight, as the file has it: groups may be an axis of their own here, and kernels are enlarged by zeros."""
     if len(weights) != 1 or weights[0].onnx_node not in graph.heavy:
         return None
-    shape, wanted = weights[0].shape, graph.heavy[weights[0].onnx_node].weight_shape
+    name, shape = weights[0].onnx_node, weights[0].shape
+    wanted = graph.heavy[name].weight_shape
     if len(shape) == len(wanted) + 1:
         shape = (shape[0] * shape[1], *shape[2:])
+    if graph.op_type(name) == "Conv" and shape == (*wanted[:2], *enlarged(graph.nodes[name], wanted[2:])):
+        return wanted
     return as_in_file(shape, wanted)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .openvino_layers import HEAVY_LAYERS, executed_type
+from .openvino_strides import thinned
 from .profile import Claim, Evidence, Row, settle_claims
 from .profile_graph import ProfiledGraph
 
@@ -67,6 +68,7 @@ def describe_rows(
 ) -> tuple[Row, ...]:
     """Rows of those of *layers* that took *times_ms*, by name."""
     claims = _settled({layer.name: _claims(layer, graph) for layer in layers if layer.name in times_ms}, layers, graph)
+    thin = thinned(graph)
     rows: list[Row] = []
     sources: dict[str, frozenset[int]] = {}
     """By layer: the rows whose results its own result is, or is made of where it did not run itself."""
@@ -85,7 +87,7 @@ def describe_rows(
                 times_ms=times_ms[layer.name],
                 claims=found,
                 reads=tuple(sorted(reads)),
-                output_shape=layer.shape,
+                output_shape=None if any(claim.node in thin for claim in found) else layer.shape,
                 weight_shape=_weight_shape(layer, found, graph),
                 precision=executed_type(layer.facts),
             )

@@ -38,6 +38,8 @@ class Node:
     repeats: int | None = None
     """Place of the first node that computes the very same, by its inputs, weights and attributes; None: it is the
     first."""
+    resembles: int | None = None
+    """Place of the first node that computes nearly the same: from the same input, by weights that hardly differ."""
     scope: str = ""
     """The module that it was exported from, "layer1.0.conv1"; "" where the file does not tell."""
 

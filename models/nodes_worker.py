@@ -10,6 +10,7 @@ from typing import Any
 
 from .child import serve
 from .errors import StageError
+from .near_twins import near_twins
 from .nodes import Node, encode_nodes
 from .value_numbers import number_values
 from .walk_graph import reads
@@ -63,6 +64,7 @@ def describe(model: Any) -> tuple[Node, ...]:
     live = {value.name for value in graph.input if value.name not in stored}
     outputs = {value.name for value in graph.output}
     numbers = number_values(graph)
+    twins = near_twins(graph, numbers)
     maker: dict[str, int] = {}
     first: dict[bytes, int] = {}
     found: list[Node] = []
@@ -82,6 +84,7 @@ def describe(model: Any) -> tuple[Node, ...]:
                 heavy=bool(weights),
                 output=not outputs.isdisjoint(made),
                 repeats=first.get(number),
+                resembles=maker.get(twins.get(made[0], "")) if made else None,
                 scope=_scope(node),
             )
         )

@@ -19,7 +19,7 @@ from . import words
 from .drawing import Chart, svg
 from .palette import SHAPES
 
-__all__ = ["Drawn", "asset", "draw", "environment", "json_block", "script", "sha256"]
+__all__ = ["Drawn", "asset", "draw", "environment", "json_block", "script", "sha256", "with_code"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,20 @@ def json_block(spec: dict[str, Any]) -> str:
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
+def with_code(text: str) -> Any:
+    """*text*, escaped, with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = re.split("`([^`]+)`", text)
+    marked = (Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
+    return Markup("").join(marked)
+
+
 def environment(**names: Any) -> Any:
-    """Templates with autoescape; *names* are global in them, beside what every page needs."""
+    """Templates with autoescape; *names* are global in them, beside what every page needs.
+
+    The filter `code` is `with_code`.
+    """
     import jinja2
 
     found = jinja2.Environment(
@@ -80,5 +92,6 @@ def environment(**names: Any) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.filters["code"] = with_code
     found.globals |= {"words": words, "shapes": SHAPES, "json_block": json_block, **names}
     return found

@@ -80,7 +80,7 @@ class RowNode(_Record):
     reads: tuple[str, ...] = ()
     """The nodes whose results it takes."""
     repeats: str = ""
-    """The first node that computes the very same, if this is not the first."""
+    """The first node that computes the same, or so nearly that weights differ by less than a thousandth."""
     output_shape: tuple[int, ...] | None = None
     weight_shape: tuple[int, ...] | None = None
     """Of what it multiplies with, where that is constant."""
@@ -96,7 +96,7 @@ class RowTime(_Record):
     """The operation, in the runtime's own word."""
     standing: Literal["anchored", "grown", "runtime", "unmapped"]
     """"anchored": evidence names a node; "grown": only the graph's structure does; "runtime": the runtime's own work
-    (copies into other layouts, ...); "unmapped": nobody knows."""
+    (copies into other layouts, quantizing, dequantizing, ...); "unmapped": nobody knows."""
     median_ms: float
     typical_ms: float
     """In the one inference that traces show."""
@@ -104,6 +104,8 @@ class RowTime(_Record):
     """What it executed in, where the runtime tells."""
     nodes: tuple[RowNode, ...] = ()
     """In topological order; not to be trusted where the mapping was refused."""
+    serves: tuple[str, ...] = ()
+    """Of a row of the runtime's own: the nodes that it is there for, which run in other rows."""
     limit_ms: float | None = None
     """What this machine could do at best; null where the row has no nodes of its own, or nothing is known."""
     efficiency: float | None = None

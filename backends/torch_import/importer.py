@@ -23,6 +23,7 @@ from . import (
     ops_shape,
 )
 from .dtypes import tensor_of
+from .kernels import enlarge_kernels
 from .names import Names
 from .node import Converter, OnnxNode, Step, Tensor, unsupported
 from .padding import pad_quantized
@@ -56,8 +57,10 @@ def supported_ops() -> frozenset[str]:
     return frozenset(_table())
 
 
-def import_onnx(model: Path, *, stage: str = "compile") -> Imported:
+def import_onnx(model: Path, *, stage: str = "compile", even: bool = False) -> Imported:
     """Import the ONNX file *model*, whose inputs must have static shapes.
+
+    *even*: where convolutions pad one side more than the other, enlarge their kernels, if that is faster in torch.
 
     What depends on shapes and constants alone is computed at once. Raises `UnsupportedError` with the node and its
     operator for what the importer lacks, `StageError` for a graph that contradicts itself; both name *stage*.
@@ -69,6 +72,8 @@ def import_onnx(model: Path, *, stage: str = "compile") -> Imported:
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     shift_to_unsigned(proto)
+    if even:
+        enlarge_kernels(proto)
     pad_quantized(proto)
     return _Walk(proto, stage).imported()
 

@@ -36,20 +36,21 @@ __all__ = ["explain"]
 def explain(cell: str, *, against: str | None, file: Path | None, top: int, as_json: bool, **how: Any) -> None:
     """Say what holds a cell back, or why it is slower than another.
 
-    CELL is MODEL@VARIANT/BACKEND (resnet50@int8/onnxruntime), and /tN for N threads where it is not one.
+    CELL is MODEL@VARIANT/BACKEND (resnet50@int8/onnxruntime), and /tN for N threads where it is not one; then the same
+    cell is profiled with one thread, too, to tell whether threads scale.
     """
     from rich.console import Console
 
     from ...reports.explain_text import explanation_report
     from ...reports.profiles import read_profile
     from ..profiling.against import compare, explain_cell
-    from ..profiling.cells import parse_cell, suite_of
+    from ..profiling.cells import parse_cell, suite_of, with_one_thread
     from .profile import profiled
 
     asked = [parse_cell(text) for text in (cell, against) if text is not None]
-    report = profiled(suite_of(asked, how), together=True) if file is None else read_profile(file)
+    report = read_profile(file) if file is not None else profiled(suite_of(with_one_thread(asked), how), together=True)
     profiles = [_find(report, wanted) for wanted in asked]
-    found = explain_cell(profiles[0]) if against is None else compare(report, *profiles)
+    found = explain_cell(report, profiles[0]) if against is None else compare(report, *profiles)
     if as_json:
         click.echo(found.model_dump_json(indent=2))
     else:

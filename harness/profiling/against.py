@@ -9,8 +9,9 @@ from typing import Any
 from ...reports import words
 from ...reports.layer_words import layer_label
 from ...reports.profiles import BackendProfile, Explanation, Finding, GroupTimes, ProfileReport, RowTime
+from .findings import ranked
 from .graph import MOVABLE
-from .rules import explain, ranked
+from .rules import explain
 from .sets import Sets
 
 __all__ = ["compare", "explain_cell"]
@@ -19,7 +20,7 @@ _LAYER_SHARE = 0.03
 """A layer counts as slower from this part of its own time on ..."""
 _TOTAL_SHARE = 0.002
 """... and from this part of an inference."""
-_DIFFERED = ("copies", "unfused-rounding", "between-rows", "first-inference")
+_DIFFERED = ("copies", "unfused-rounding", "between-rows", "first-inference", "threads-not-scaling")
 """Rules about what belongs to no layer: there the difference of both cells counts."""
 
 
@@ -34,10 +35,14 @@ class _Layer:
     other_rows: list[RowTime] = field(default_factory=list)
 
 
-def explain_cell(profile: BackendProfile) -> Explanation:
-    """What holds the cell of *profile* back."""
+def explain_cell(report: ProfileReport, profile: BackendProfile) -> Explanation:
+    """What holds the cell of *profile*, which is one of *report*, back."""
     return Explanation(
-        cell=_name(profile), against=None, median_ms=profile.median_ms, against_ms=None, findings=explain(profile)
+        cell=_name(profile),
+        against=None,
+        median_ms=profile.median_ms,
+        against_ms=None,
+        findings=explain(profile, report.profiles),
     )
 
 
@@ -47,7 +52,7 @@ def compare(report: ProfileReport, one: BackendProfile, other: BackendProfile) -
     if not (one.refused or other.refused):
         for layer in _layers(report, one, other):
             found += _slower(layer, one, other)
-    found += _more(explain(one), explain(other), other)
+    found += _more(explain(one, report.profiles), explain(other, report.profiles), other)
     return Explanation(
         cell=_name(one),
         against=_name(other),

@@ -37,11 +37,17 @@ def find_anchors(graph: Graph, rows: Sequence[Row]) -> Anchors:
 
     A row of the runtime's own is never anchored, nor is a name that is no live node of *graph* (compilers tell of
     weights that they folded, too). Of a row's claims on movable nodes nothing is kept if it claims others as well.
+
+    Compilers compute once what is the very same: a heavy node that nobody claims then belongs to whoever runs that.
     """
     strongest: dict[int, dict[int, Evidence]] = {}
     for place, row in enumerate(rows):
         for node, evidence in _claims(graph, row).items():
             strongest.setdefault(node, {})[place] = evidence
+    for node in graph.heavy:
+        same = graph.nodes[node].repeats
+        if node not in strongest and same in strongest:
+            strongest[node] = strongest[same]
     owner = {node: min(found, key=lambda row: (_STRENGTH[found[row]], row)) for node, found in strongest.items()}
     claimants = {node: tuple(sorted(found)) for node, found in strongest.items()}
     return Anchors(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...models.errors import UserError
 from ...models.variants import parse_variant
 from ..suite import Addition, Suite, load_suite
 
-__all__ = ["AskedCell", "parse_cell", "suite_of", "without_judging"]
+__all__ = ["AskedCell", "parse_cell", "suite_of", "with_one_thread", "without_judging"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,13 @@ def parse_cell(text: str) -> AskedCell:
         elif part != "single-stream":
             found["device"] = part
     return AskedCell(text=text, model=model, variant=parse_variant(variant).name, backend=backend, **found)
+
+
+def with_one_thread(cells: Sequence[AskedCell]) -> list[AskedCell]:
+    """*cells*, and with one thread those that have more, unless they are there: that tells whether threads scale."""
+    alone = (replace(cell, threads=1) for cell in cells if cell.threads > 1)
+    distinct = {replace(cell, text=""): cell for cell in (*alone, *cells)}
+    return [*cells, *(cell for cell in distinct.values() if cell not in cells)]
 
 
 def without_judging(suite: Suite) -> Suite:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ...models.nodes import Node
 
-__all__ = ["MOVABLE", "Graph", "members", "same_shape"]
+__all__ = ["MOVABLE", "ROUNDINGS", "Graph", "members", "same_shape"]
+
+ROUNDINGS = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
 
 MOVABLE = frozenset(
     {

@@ -14,6 +14,7 @@ from .exchange import exchangeable
 from .flow import Flow
 from .graph import Graph
 from .growth import grow
+from .serving import served, settle_roles
 
 __all__ = ["LayerMap", "MappedNode", "MappedRow", "Shares", "Standing", "map_profile"]
 
@@ -42,6 +43,8 @@ class MappedRow:
     "unmapped": nobody knows."""
     nodes: tuple[MappedNode, ...]
     """In topological order."""
+    serves: tuple[int, ...] = ()
+    """Of a row of the runtime's own: the nodes that it is there for, by their places in `Graph.nodes`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +90,11 @@ class LayerMap:
 
 def map_profile(graph: Graph, profile: Profile) -> LayerMap:
     """Map the rows of *profile* to the nodes of *graph* that was compiled."""
-    rows = profile.rows
+    rows = settle_roles(graph, profile.rows)
     anchors, flow = find_anchors(graph, rows), Flow(rows)
     grown = grow(graph, rows, anchors, flow)
     nodes, anchored = _nodes_by_row(anchors, grown), anchors.rows()
+    serving = served(graph, rows, {row: [node.place for node in found] for row, found in nodes.items()}, flow)
     return LayerMap(
         rows=tuple(
             MappedRow(
@@ -98,6 +102,7 @@ def map_profile(graph: Graph, profile: Profile) -> LayerMap:
                 median_ms=median(row.times_ms),
                 standing=_standing(row, nodes.get(place, ()), place in anchored),
                 nodes=tuple(nodes.get(place, ())),
+                serves=serving.get(place, ()),
             )
             for place, row in enumerate(rows)
         ),

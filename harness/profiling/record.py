@@ -104,18 +104,20 @@ def _row(row: MappedRow, graph: Graph, typical: int) -> RowTime:
         typical_ms=row.row.times_ms[typical],
         precision=row.row.precision,
         nodes=tuple(_node(node, graph) for node in row.nodes),
+        serves=tuple(graph.nodes[node].name for node in row.serves),
     )
 
 
 def _node(node: MappedNode, graph: Graph) -> RowNode:
     facts = graph.nodes[node.place]
+    again = facts.repeats if facts.repeats is not None else facts.resembles
     return RowNode(
         name=facts.name,
         op=facts.op,
         evidence=node.evidence,
         scope=facts.scope,
         reads=tuple(graph.nodes[source].name for source in facts.reads),
-        repeats=graph.nodes[facts.repeats].name if facts.repeats is not None else "",
+        repeats=graph.nodes[again].name if again is not None else "",
         output_shape=facts.output_shape,
         weight_shape=facts.weight_shape,
         shared=node.shared,

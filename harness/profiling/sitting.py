@@ -198,13 +198,12 @@ class _Sitting:
                     version=versions[cell.backend],
                     onnx_sha256=subject.exported.sha256,
                 )
-                found = limits.profile(found) if limits is not None else found
-                found_here.append(found.model_copy(update={"findings": explain(found)}))
+                found_here.append(limits.profile(found) if limits is not None else found)
                 maps[cell.backend] = mapped
             profiles += found_here
             for group in group_times(cells[0], maps, graph):
                 groups.append(limits.group(group, found_here) if limits is not None else group)
-        return profiles, groups
+        return [one.model_copy(update={"findings": explain(one, profiles)}) for one in profiles], groups
 
     def _by_graph(self) -> Iterator[tuple[Subject, list[CellSpec]]]:
         """Cells that ran the same graph in the same setting on different backends."""

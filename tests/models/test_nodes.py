@@ -97,3 +97,26 @@ def test_what_is_no_onnx_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"\xff\xff\xff\xff")
     with pytest.raises(StageError, match=r"bad\.onnx: cannot be read as ONNX"):
         read_nodes(tmp_path / "bad.onnx")
+
+
+@pytest.mark.slow
+def test_what_is_computed_nearly_twice_is_told(tmp_path: Path) -> None:
+    """By weights a little off, from the same input; what is the very same is told as that, what differs as nothing."""
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    weights = {"w": weight, "near": weight * np.float32(1.0001), "same": weight.copy(), "far": weight * np.float32(1.1)}
+    nodes = [helper.make_node("Conv", ["x", name], [f"y_{name}"], name=name) for name in weights]
+    nodes.append(helper.make_node("Conv", ["y_w", "square"], ["z"], name="behind", pads=[1, 1, 1, 1]))
+    nodes.append(helper.make_node("Conv", ["y_far", "square"], ["u"], name="elsewhere", pads=[1, 1, 1, 1]))
+    weights["square"] = np.ones((4, 4, 3, 3), np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y_near", "y_same", "z", "u")],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "n.onnx")
+    found = {node.name: (node.repeats, node.resembles) for node in read_nodes(tmp_path / "n.onnx")}
+    nothing = (None, None)
+    expected = {"w": nothing, "near": (None, 0), "same": (0, None), "far": nothing}
+    assert expected | {"behind": nothing, "elsewhere": nothing} == found

@@ -138,7 +138,7 @@ def make_profile(
                 rule="copies",
                 ms=copy.median_ms,
                 words="1 row copies values into another layout",
-                advice="feed the input in the layout that the runtime wants",
+                advice="feed the input in the layout that the runtime wants: `--layout <NHWC>`",
                 rows=(copy.name,),
             ),
             Finding(

@@ -141,6 +141,13 @@ def test_the_page_says_what_a_layer_needs(pages: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
+def test_what_can_be_typed_is_code(pages: dict[str, str]) -> None:
+    """In findings it stands between backticks, which no page shows; what is in it stays text."""
+    assert "<code>--layout &lt;NHWC&gt;</code>" in pages["plain"]
+    assert "`" not in _visible(pages["plain"])
+
+
+@pytest.mark.slow
 def test_every_layer_is_in_the_page_once(pages: dict[str, str]) -> None:
     """A table that the script only sorts."""
     table = re.search(r'<table class="dense sortable">[\s\S]*?</table>', pages["plain"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from bakeoff.backends.inductor_calls import Call, find_calls
 from bakeoff.backends.inductor_nodes import Nodes, Weight, load_nodes, save_nodes
@@ -12,6 +14,7 @@ from bakeoff.backends.inductor_profile import split_events
 from bakeoff.backends.inductor_rows import describe_rows
 from bakeoff.backends.profile_graph import ProfiledGraph
 from bakeoff.models.errors import UnsupportedError
+from onnx import TensorProto, helper, numpy_helper
 
 _KERNELS = """
 extern "C"  void  cpp_fused_relu_0(const float* in_ptr0,
@@ -239,3 +242,26 @@ def test_equal_convolutions_stay_apart(equal_convolutions: Path, profiled: Any) 
 
     claimed = [name for row in rows for name in row.nodes if name in ("once", "again")]
     assert ["again", "once"] == sorted(claimed)
+
+
+@pytest.mark.slow
+def test_uneven_padding_is_part_of_the_convolution(tmp_path: Path, profiled: Any) -> None:
+    """It is no row of its own, and the weight is told as the file has it, though the kernel is enlarged by zeros."""
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "v"], ["a"], name="point"),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("Conv", ["b", "w"], ["y"], name="deep", group=16, pads=[0, 0, 1, 1], strides=[2, 2]),
+    ]
+    weights = {"v": random.standard_normal((16, 8, 1, 1)), "w": random.standard_normal((16, 1, 3, 3))}
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 16, 16])
+    sink = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16, 8, 8])
+    tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "g", [source], [sink], initializer=tensors)
+    path = tmp_path / "uneven.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+
+    _, rows = profiled("inductor", path)
+
+    assert not [row.name for row in rows if "pad" in row.name]
+    assert {(16, 1, 3, 3)} == {row.weight_shape for row in rows if "deep" in row.nodes}

@@ -1,11 +1,15 @@
-"""Single inferences out of OpenVINO's running means."""
+"""Single inferences out of OpenVINO's running means; strides that it moves."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from bakeoff.backends.openvino_counters import MOST_INFERENCES, Counters
+from bakeoff.backends.openvino_strides import thinned
+from bakeoff.backends.profile_graph import ProfiledGraph
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 _TIMES = st.lists(st.integers(0, 5000), min_size=2, max_size=MOST_INFERENCES)
 
@@ -45,3 +49,25 @@ def test_what_is_no_mean_is_refused() -> None:
     counters.inferences = 2
     with pytest.raises(ValueError, match="layer fell from 4000 to 50"):
         counters.take({"layer": 50})
+
+
+def test_strides_that_move_towards_the_input() -> None:
+    """Through elementwise operators, if nobody reads all places; up to the convolution before, and no further."""
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w3"], ["a"], name="before"),
+        helper.make_node("Conv", ["a", "w3"], ["b"], name="main"),
+        helper.make_node("Relu", ["b"], ["r"], name="relu"),
+        helper.make_node("Conv", ["r", "w1"], ["c"], name="one", strides=[2, 2]),
+        helper.make_node("Conv", ["r", "w1"], ["d"], name="other", strides=[2, 2]),
+        helper.make_node("Add", ["c", "d"], ["e"], name="sum"),
+        helper.make_node("Conv", ["e", "w1"], ["f"], name="strided", strides=[2, 2]),
+        helper.make_node("Conv", ["e", "w1"], ["g"], name="whole"),
+    ]
+    weights = {"w3": random.standard_normal((4, 4, 3, 3)), "w1": random.standard_normal((4, 4, 1, 1))}
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 16, 16])
+    sinks = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "fg"]
+    tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "g", [source], sinks, initializer=tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    assert {"main", "relu"} == thinned(ProfiledGraph(model))

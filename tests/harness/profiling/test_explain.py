@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bakeoff.harness.profiling.against import compare, explain_cell
-from bakeoff.harness.profiling.cells import parse_cell, suite_of
+from bakeoff.harness.profiling.cells import parse_cell, suite_of, with_one_thread
 from bakeoff.harness.profiling.rules import explain
 from bakeoff.models.errors import UserError
 from bakeoff.reports.profiles import BackendProfile, Finding, GroupTimes, ProfileReport, RowNode, RowTime, TimeShares
@@ -84,15 +84,16 @@ class TestRules:
             profile(
                 row("in", 0.3, kind="QuantizeLinear", standing="runtime"),
                 row("c1", 2.0, node("c1"), node("q1", "QuantizeLinear", "c1"), precision="int8"),
-                row("dq", 0.4, node("dq1", "DequantizeLinear", "q1"), kind="Dequantize"),
-                row("c2", 1.0, node("c2", "Conv", "dq1"), precision="fp32"),
-                row("reorder", 0.2, kind="Reorder", standing="runtime"),
+                row("dq", 0.4, kind="fused_cast", standing="runtime", serves=("dq1",)),
+                row("c2", 1.0, node("dq1", "DequantizeLinear", "q1"), node("c2", "Conv", "dq1"), precision="fp32"),
+                row("reorder", 0.2, kind="Reorder", standing="runtime", serves=("c2",)),
             )
         )
         assert ["float-fallback", "unfused-rounding", "copies"] == rules(*found)
         assert [1.0, pytest.approx(0.7), 0.2] == [finding.ms for finding in found]
         assert ("c2",) == found[0].nodes
-        assert ("dq", "in") == found[1].rows
+        assert (("dq", "in"), ("dq1",)) == (found[1].rows, found[1].nodes)
+        assert ("c2",) == found[2].nodes
 
     def test_float_is_no_fallback_in_a_float_net(self) -> None:
         """There it is what was asked for."""
@@ -120,6 +121,48 @@ class TestRules:
         """Which row runs which node is not known."""
         rows = row("c", 1.0, node("conv")), row("r", 0.5, node("relu", "Relu", "conv"), kind="Relu")
         assert () == explain(profile(*rows, refused=True))
+        copies = row("in", 0.1, kind="Reorder", standing="runtime", serves=("conv",))
+        (found,) = explain(profile(*rows, copies, refused=True))
+        assert ("copies", ()) == (found.rule, found.nodes)
+
+    def test_every_finding_names_nodes(self) -> None:
+        """Those of all rows where it concerns them all."""
+        rows = row("c", 1.0, node("conv")), row("in", 0.3, kind="Reorder", standing="runtime", serves=("conv",))
+        found = explain(profile(*rows, median_ms=1.5, residual_ms=0.2, first_ms=99.0))
+        assert {"copies", "between-rows", "first-inference"} == set(rules(*found))
+        assert {("conv",)} == {finding.nodes for finding in found}
+
+
+class TestThreads:
+    def test_what_is_lost_against_perfect_scaling(self) -> None:
+        """Of the whole inference, and of each layer, most first; a layer that scales is not among them."""
+        layers = "flat", "slow", "good"
+        one = profile(*(row(name, ms, node(name)) for name, ms in zip(layers, (2.0, 3.0, 4.0), strict=True)))
+        two = profile(*(row(name, ms, node(name)) for name, ms in zip(layers, (2.0, 2.6, 2.0), strict=True)))
+        two = two.model_copy(update={"threads": 2})
+        (found,) = explain(two, (one, two))
+        assert ("threads-not-scaling", pytest.approx(6.6 - 4.5)) == (found.rule, found.ms)
+        assert (("slow", "flat"), ("slow", "flat")) == (found.nodes, found.rows)
+        assert "slow loses 1.100 ms and flat loses 1.000 ms" in found.words
+        assert "multi-stream" in found.advice
+        assert () == explain(one, (one, two))
+
+    def test_nothing_is_said_where_threads_scale_or_nothing_compares(self) -> None:
+        """Another variant, backend, batch or device is no measure of it."""
+        one = profile(row("c", 2.0, node("c")))
+        two = profile(row("c", 1.1, node("c"))).model_copy(update={"threads": 2})
+        assert () == explain(two, (one, two))
+        slow = profile(row("c", 1.9, node("c"))).model_copy(update={"threads": 2})
+        for other in ({"variant": "net@int8"}, {"backend": "ov"}, {"batch": 4}, {"device": "gpu"}):
+            assert () == explain(slow, (one.model_copy(update=other), slow))
+        assert ["threads-not-scaling"] == rules(*explain(slow, (one, slow)))
+
+    def test_more_threads_that_only_slow_it_down(self) -> None:
+        """Then fewer are the advice, though layers may not be known."""
+        one = profile(row("c", 2.0, node("c")), refused=True)
+        two = profile(row("c", 2.5, node("c"))).model_copy(update={"threads": 4})
+        (found,) = explain(two, (one, two))
+        assert ((), "run it with 1 thread: more only slow it down") == (found.nodes, found.advice)
 
 
 class TestAgainst:
@@ -164,7 +207,8 @@ class TestAgainst:
 
     def test_alone_it_is_explained_by_the_rules(self) -> None:
         """Against nothing."""
-        found = explain_cell(profile(row("c", 1.0, node("conv")), median_ms=1.2, residual_ms=0.2))
+        one = profile(row("c", 1.0, node("conv")), median_ms=1.2, residual_ms=0.2)
+        found = explain_cell(ProfileReport(bakeoff_version="0", target_id="t", profiles=(one,), groups=()), one)
         assert found.against is None
         assert ["between-rows"] == rules(*found.findings)
 
@@ -189,6 +233,13 @@ class TestCells:
         """One line with an example."""
         with pytest.raises(UserError, match="MODEL@VARIANT/BACKEND"):
             parse_cell(text)
+
+    def test_with_one_thread_beside_more(self) -> None:
+        """Once, and not where it was asked for anyway."""
+        cells = [parse_cell(text) for text in ("n@fp32/tvm/t4", "n@fp32/tvm/t2", "n@fp32/litert")]
+        assert [4, 2, 1, 1] == [cell.threads for cell in with_one_thread(cells)]
+        both = [parse_cell(text) for text in ("n@fp32/tvm/t4", "n@fp32/tvm/t1")]
+        assert both == with_one_thread(both)
 
     def test_a_suite_of_just_these_cells(self) -> None:
         """Two models on two backends are two cells, not four."""

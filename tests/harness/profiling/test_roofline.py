@@ -241,9 +241,20 @@ class TestFindings:
         }
         assert 2.5 == next(one.ms for one in found if one.rule == "far-from-limit")
 
-    def test_a_cause_comes_before_them(self) -> None:
-        """Though it costs less: it can be removed."""
+    def test_all_rank_by_what_could_be_saved(self) -> None:
+        """A layer that is computed for nothing costs all of its time, one at its limit nothing, whatever it takes."""
         again = row("again", 0.5, node("again", repeats="first"))
-        assert ["computed-twice", "far-from-limit"] == [
-            one.rule for one in explain(profile(_limited("far", 9.0, 0.5, "compute"), again))
-        ]
+        layers = (
+            _limited("far", 0.7, 0.1, "compute"),
+            _limited("near", 0.5, 0.14, "compute"),
+            _limited("farther", 0.5, 0.1, "compute"),
+            _limited("depthwise", 1.0, 0.8, "memory"),
+        )
+        found = [(one.rule, one.rows, round(one.ms, 3)) for one in explain(profile(*layers, again))]
+        assert [
+            ("far-from-limit", ("far",), 0.6),
+            ("computed-twice", ("again",), 0.5),
+            ("far-from-limit", ("farther",), 0.4),
+            ("far-from-limit", ("near",), 0.36),
+            ("memory-bound", ("depthwise",), 0.2),
+        ] == found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,32 @@ class TestAnchors:
         assert [] == owned(found)["reorder"]
         assert pytest.approx(1 / 5) == found.shares.runtime
 
+    def test_quantizing_is_never_anchored(self) -> None:
+        """Though the runtime names the node: it is the runtime's own, and said to be there for that node."""
+        net = Builder(quantized=True)
+        first = net.conv(-1, 3, 8, 16)  # conv_0, quantizelinear_1, dequantizelinear_2
+        graph = net.head(net.conv(first, 8, 8, 16), 8)
+        rows = (
+            row("a", "conv_0"),
+            row("q", "quantizelinear_1", "dequantizelinear_2", kind="round"),
+            row("b", "conv_3"),
+            row("copy", role="runtime", kind="Reorder"),
+            row("p", "globalaveragepool_6", kind="Pool"),
+            row("g", "gemm_8", kind="Gemm"),
+        )
+        found = mapped(*rows, graph=graph)
+        assert not found.refused
+        assert (pytest.approx(2 / 6), pytest.approx(4 / 6)) == (found.shares.runtime, found.shares.anchored)
+        names = {one.row.name: [graph.nodes[node].name for node in one.serves] for one in found.rows}
+        assert ["quantizelinear_1", "dequantizelinear_2"] == names["q"]
+        assert "globalaveragepool_6" in names["copy"]
+        assert [] == names["a"]
+
+    def test_what_stands_at_the_end_is_there_for_what_it_reads(self) -> None:
+        """Nothing takes its result."""
+        found = mapped(*good(), row("out", role="runtime", kind="Reorder"))
+        assert (6,) == found.rows[-1].serves[-1:]
+
     def test_names_that_are_no_live_node_are_passed_over(self) -> None:
         """Compilers tell of weights that they folded, too."""
         assert not mapped(*good(a=row("a", "conv_0", "weights_dequantized"))).refused
@@ -86,6 +113,42 @@ class TestAnchors:
         """A row that does nothing else is anchored by it."""
         found = mapped(*good(g=row("f", "flatten_5", kind="Reshape")), row("g", "gemm_6"))
         assert 1.0 == found.shares.anchored
+
+
+class TestMerged:
+    @staticmethod
+    def graph(**alike: int) -> Graph:
+        """conv_0, conv_1 and add_2 of both, globalaveragepool_3, flatten_4, gemm_5."""
+        net = Builder()
+        first = net.conv(-1, 3, 8, 16, relu=False)
+        second = net.conv(-1, 3, 8, 16, relu=False)
+        net.nodes[second] = replace(net.nodes[second], **alike)
+        return net.head(net.op("Add", first, second, shape=(1, 8, 16, 16)), 8)
+
+    rows = (
+        row("a", "conv_0", reads=()),
+        row("add", "add_2", kind="Add", reads=(0,)),
+        row("p", "globalaveragepool_3", kind="Pool", reads=(1,)),
+        row("g", "gemm_5", kind="Gemm", reads=(2,)),
+    )
+
+    def test_what_is_the_very_same_may_run_once(self) -> None:
+        """A compiler merged both: the one that nobody claims belongs to the row of the other."""
+        graph = self.graph(repeats=0)
+        found = mapped(*self.rows, graph=graph)
+        assert not found.refused
+        assert ["conv_0", "conv_1"] == owned(found, graph)["a"]
+
+    @pytest.mark.parametrize("alike", [{}, {"resembles": 0}])
+    def test_what_only_resembles_it_may_not(self, alike: dict[str, int]) -> None:
+        """It has to be computed."""
+        assert mapped(*self.rows, graph=self.graph(**alike)).failures["heavy_owned_once"]
+
+    def test_where_both_run_each_has_its_row(self) -> None:
+        """The runtime names both."""
+        graph = self.graph(repeats=0)
+        found = mapped(self.rows[0], row("b", "conv_1", reads=()), *self.rows[1:], graph=graph)
+        assert (["conv_0"], ["conv_1"]) == (owned(found, graph)["a"], owned(found, graph)["b"])
 
 
 class TestChecks:
