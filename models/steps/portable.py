@@ -128,7 +128,8 @@ def _factors(region: Region, ranges: Mapping[str, tuple[_Factors, _Factors]]) ->
         widest = max(float(high.max() - low.min()) for low, high in ranges.values())
         return np.ones(1), float(2.0 ** np.ceil(np.log2((widest or 1.0) / (_LEVELS + 1.0))))
     factors = np.ones(1)
-    if not region.uniform:
+    channels = {high.size for _, high in ranges.values()} | {_inputs(layer) for layer in region.readers}
+    if not region.uniform and len(channels) == 1:
         peaks = np.max([np.maximum(high, -low) for low, high in ranges.values()], axis=0)
         largest = float(peaks.max()) or 1.0
         factors = (largest / np.maximum(peaks, _LEAST * largest or 1.0)) ** _EQUALIZED
@@ -136,6 +137,15 @@ def _factors(region: Region, ranges: Mapping[str, tuple[_Factors, _Factors]]) ->
     wanted = max((high - low) / (_LEVELS - _SLACK * (low < 0.0)) for low, high in ends) or 1.0
     step = float(2.0 ** np.rint(np.log2(wanted)))
     return factors * (step / wanted), step
+
+
+def _inputs(layer: Layer) -> int:
+    """Input channels of *layer*, those of all groups."""
+    return layer.by_output(layer.weight).shape[1] * _groups(layer)
+
+
+def _groups(layer: Layer) -> int:
+    return next((int(attribute.i) for attribute in layer.node.attribute if attribute.name == "group"), 1)
 
 
 def _bounds(region: Region, graph: Any, factors: _Factors) -> list[float]:
@@ -167,7 +177,7 @@ def _multiply(graph: Any, region: Region, factors: _Factors) -> None:
             _store(bias, numpy_helper.to_array(bias) * factors)
     for layer in region.readers:
         weight = layer.by_output(layer.weight)
-        groups = next((attribute.i for attribute in layer.node.attribute if attribute.name == "group"), 1)
+        groups = _groups(layer)
         by_group = weight.reshape(groups, -1, *weight.shape[1:])
         divided = by_group / factors.reshape(groups if factors.size > 1 else 1, 1, -1, *[1] * (weight.ndim - 2))
         _store(layer.tensor, layer.stored(divided.reshape(weight.shape)))

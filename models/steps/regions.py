@@ -22,6 +22,8 @@ _MIXING = frozenset(
     {"Clip", "Concat", "Flatten", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
 """All channels need the same factor: the order or number of channels changes, or one bound holds for all."""
+_SQUEEZING = frozenset({"Flatten", "Reshape", "Squeeze"})
+"""Behind the means of whole channels these only take away axes."""
 _AVERAGING = frozenset({"GlobalAveragePool", "ReduceMean"})
 """Sums whose order, and so whose last bit, is the runtime's own affair."""
 
@@ -127,7 +129,7 @@ def _gather(graph: Any, layers: dict[int, Layer], join: _Joined, averaged: set[s
             continue
         for name in node.output:
             region = region_of(name)
-            region.uniform |= node.op_type in _MIXING
+            region.uniform |= node.op_type in _MIXING and not (node.op_type in _SQUEEZING and node.input[0] in averaged)
             region.averaged |= {name} & averaged
         if node.op_type == "Clip":
             region.clips.append(node)

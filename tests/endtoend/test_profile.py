@@ -62,6 +62,7 @@ def test_a_table_for_people(sandbox: Any, tiny_onnx: str) -> None:
     assert "conv (Conv)" in text
 
 
+@pytest.mark.alone
 def test_no_layer_is_above_its_roof(sandbox: Any) -> None:
     """Of a net with dense, pointwise and depthwise convolutions, in a runtime with good kernels for all of them.
 
