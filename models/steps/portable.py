@@ -141,7 +141,7 @@ def _factors(region: Region, ranges: Mapping[str, tuple[_Factors, _Factors]]) ->
 
 def _inputs(layer: Layer) -> int:
     """Input channels of *layer*, those of all groups."""
-    return layer.by_output(layer.weight).shape[1] * _groups(layer)
+    return int(layer.by_output(layer.weight).shape[1]) * _groups(layer)
 
 
 def _groups(layer: Layer) -> int:

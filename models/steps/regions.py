@@ -80,8 +80,8 @@ def upper_bound(clip: Any, graph: Any) -> float | None:
     from onnx import numpy_helper
 
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    bounds = [tensors.get(name) for name in clip.input[1:3]]
-    if len(bounds) < 2 or None in bounds:
+    bounds = [tensors[name] for name in clip.input[1:3] if name in tensors]
+    if len(bounds) < 2:
         return None
     low, high = (float(numpy_helper.to_array(tensor)) for tensor in bounds)
     return high if low == 0.0 < high else None
