@@ -18,10 +18,10 @@ __all__ = ["AGREEMENT", "MOST_KEPT", "Mend", "mend", "target_db"]
 MOST_KEPT = 36
 """Nodes to leave in fp32 at most; beyond that the variant is hardly one."""
 
-AGREEMENT = 0.995
+AGREEMENT = 0.998
 """Share of images with the same first class that counts as mended, where outputs score classes.
 
-A point is what int8 may cost; half of it is left for what runtimes add, since the walk is through the plain engine.
+A point is what int8 may cost; most of it is left for what runtimes add, since the walk is through the plain engine.
 """
 
 _ATTEMPTS = 5

@@ -6,7 +6,8 @@ at all: with efficientnet_lite0 as one QDQ file, ONNX Runtime and OpenVINO agree
 percent of photographs. Here fp32 makes no error at all between the rounding of one layer and that of the next:
 
 - Steps of activations are powers of two. Nothing is lost by it, since each region (see `regions`) is multiplied by the
-  factor that makes its largest range a power of two, and the layers that read it divide by that.
+  factor that makes its largest range a power of two, and the layers that read it divide by that. Inputs have no
+  factor: their steps have few bits (`_INPUT_BITS`).
 - Steps of weights have few significant bits (`_BITS`), so that sum x step is exact in the 24 bits of fp32.
 - What is added up has one step, so that an Add rounds nothing: OpenVINO adds to a convolution's sum before it rounds,
   ONNX Runtime rounds first.
@@ -38,6 +39,8 @@ __all__ = ["Portable", "make_portable"]
 
 _BITS = 5
 """Significant bits of a weight's step: with sums up to 2^19 exact in fp32, and at most a sixteenth coarser."""
+_INPUT_BITS = 3
+"""Of an input's step, which no factor can make a power of two, and of the weights that it meets: the product has 6."""
 _EQUALIZED = 0.5
 _LEAST = 1e-3
 """A channel's range, as a share of the largest, below which its factor grows no more."""
@@ -90,7 +93,13 @@ def make_portable(plain: Any, names: Sequence[str], feeds: Feeds) -> Portable | 
             for name, (low, high) in own.items()
         }
     even = _added(made.graph, chosen)
-    weights = {layer.tensor.name: _coarse(safe_scales(layer, 2 if layer.node.name in even else 1)) for layer in chosen}
+    first = {layer.node.name for region in regions if region.pinned for layer in region.readers}
+    weights = {
+        layer.tensor.name: _coarse(
+            safe_scales(layer, 2 if layer.node.name in even else 1), _INPUT_BITS if layer.node.name in first else _BITS
+        )
+        for layer in chosen
+    }
     return Portable(model=made, activations=activations, weights=weights, even=even)
 
 
@@ -126,7 +135,7 @@ def _factors(region: Region, ranges: Mapping[str, tuple[_Factors, _Factors]]) ->
     """The factor of each channel (or one for all), and the step of all values."""
     if region.pinned:
         widest = max(float(high.max() - low.min()) for low, high in ranges.values())
-        return np.ones(1), float(2.0 ** np.ceil(np.log2((widest or 1.0) / (_LEVELS + 1.0))))
+        return np.ones(1), float(_coarse(np.asarray((widest or 1.0) / (_LEVELS + 1.0), np.float32), _INPUT_BITS))
     factors = np.ones(1)
     channels = {high.size for _, high in ranges.values()} | {_inputs(layer) for layer in region.readers}
     if not region.uniform and len(channels) == 1:
@@ -207,7 +216,7 @@ def _added(graph: Any, layers: Sequence[Layer]) -> frozenset[str]:
     )
 
 
-def _coarse(scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """*scales*, rounded up to `_BITS` significant bits."""
+def _coarse(scales: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """*scales*, rounded up to so many significant bits."""
     fraction, exponent = np.frexp(scales)
-    return np.ldexp(np.ceil(fraction * 2.0**_BITS) / 2.0**_BITS, exponent).astype(np.float32)
+    return np.asarray(np.ldexp(np.ceil(fraction * 2.0**bits) / 2.0**bits, exponent), np.float32)

@@ -109,7 +109,7 @@ def test_steps_are_exact_in_fp32():
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
     rounded = {node.input[0]: node.input for node in made.graph.node if node.op_type == "QuantizeLinear"}
     coded = {node.output[0]: node.input for node in made.graph.node if node.op_type == "DequantizeLinear"}
-    steps = {name: float(tensors[inputs[1]]) for name, inputs in rounded.items() if name not in ("p", "f")}
+    steps = {name: float(tensors[inputs[1]]) for name, inputs in rounded.items() if name not in ("x", "p", "f")}
     layers = {node.name: node for node in made.graph.node if node.op_type == "Conv"}
 
     assert {0.5} == {float(np.frexp(step)[0]) for step in steps.values()}
