@@ -84,8 +84,7 @@ _QUANTIZE = """\
         modules = {{node: module for module, node in imported.onnx_names.items()}}
         keep = {{node: modules[node] for node in {keep!r} if node in modules}}
         calibration = beside(model, {calibration!r}) if {calibration!r} else None
-        outputs = output_modules(imported.module)
-        content, _ = quantize(path, {kind!r}, calibration=calibration, keep=keep, outputs=outputs)"""
+        content, _ = quantize(path, {kind!r}, calibration=calibration, keep=keep, module=imported.module)"""
 
 _BESIDE = """
 

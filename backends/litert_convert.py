@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..models.errors import StageError, UnsupportedError
 from .base import CompileRequest, Quantization
-from .litert_quantize import RECIPES, output_modules, quantize
+from .litert_quantize import RECIPES, quantize
 from .signature import Signature
 from .torch_import import Imported
 
@@ -79,12 +79,11 @@ def _special(imported: Imported) -> str:
 
 def _quantize(path: Path, quantization: Quantization, imported: Imported) -> tuple[str, ...]:
     modules = {node: module for module, node in imported.onnx_names.items()}
-    outputs = output_modules(imported.module)
     lost = [node for node in quantization.keep if node not in modules]
     keep = {node: modules[node] for node in quantization.keep if node in modules}
     try:
         content, notes = quantize(
-            path, quantization.kind, calibration=quantization.calibration, keep=keep, outputs=outputs
+            path, quantization.kind, calibration=quantization.calibration, keep=keep, module=imported.module
         )
     except Exception as error:  # its errors share no base class
         reason = f"ai-edge-quantizer failed: {type(error).__name__}: {' '.join(str(error).split())[:1000]}"

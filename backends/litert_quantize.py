@@ -4,13 +4,13 @@ This module imports nothing of bakeoff, because its very text goes into the scri
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["RECIPES", "output_modules", "quantize"]
+__all__ = ["RECIPES", "float_modules", "output_modules", "quantize"]
 
 RECIPES = {
     "int8": "static_wi8_ai8",
@@ -20,15 +20,17 @@ RECIPES = {
 }
 """The tool's own name for each kind of quantization."""
 
+_HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
 
 def quantize(
-    model: Path, kind: str, *, calibration: Path | None, keep: Mapping[str, str], outputs: Sequence[str]
+    model: Path, kind: str, *, calibration: Path | None, keep: Mapping[str, str], module: Any
 ) -> tuple[bytes, list[str]]:
     """Quantize the .tflite file *model*; its inputs and outputs stay in float. Returns the file's bytes, and notes.
 
     *kind* is one of `RECIPES`; *calibration*, which "int8" needs, an .npz file with `images` (N, C, H, W) float32 for a
     model with one input; *keep* maps names of ONNX nodes that stay in float to the names of their modules in the
-    imported graph, after which the converter calls its operators; *outputs* names the modules of the graph's outputs.
+    imported graph, after which the converter calls its operators; *module* is that graph, a `torch.fx.GraphModule`.
     """
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import qtyping, quantizer, recipe
@@ -39,11 +41,13 @@ def quantize(
     for boundary in (names.INPUT, names.OUTPUT):
         tool.update_quantization_recipe(".*", boundary, algorithm_key=exempt)
     interpreter = Interpreter(model_path=str(model))
+    outputs = output_modules(module)
     notes = []
-    for node, module in keep.items():
-        scopes = _scopes(interpreter, module, outputs)
-        if not scopes:
-            notes.append(f"{node} is not kept in float: LiteRT's converter has made no operator of its name")
+    known = {name: node for node, name in keep.items()}
+    for name in float_modules(module, known):
+        scopes = _scopes(interpreter, name, outputs)
+        if not scopes and name in known:
+            notes.append(f"{known[name]} is not kept in float: LiteRT's converter has made no operator of its name")
         for scope in scopes:
             tool.update_quantization_recipe(scope, names.ALL_SUPPORTED, algorithm_key=exempt)
     ranges = None
@@ -61,6 +65,28 @@ def quantize(
 def output_modules(module: Any) -> list[str]:
     """Names of what gives the outputs of *module*, a `torch.fx.GraphModule`, in order."""
     return [str(argument.name) for argument in module.graph.output_node().args[0]]
+
+
+def float_modules(module: Any, keep: Collection[str]) -> list[str]:
+    """Names of what stays in float in *module*, a `torch.fx.GraphModule`, where the layers *keep* do.
+
+    As in a QDQ file, a value is rounded where a quantized layer writes or reads it. So what adds up, clips or pools
+    stays in float behind anything that does, and before nothing but such.
+    """
+    calls = [node for node in module.graph.nodes if node.op == "call_module"]
+    light = [node for node in calls if getattr(module.get_submodule(node.target), "op_type", "") not in _HEAVY]
+    found = {str(node.name) for node in calls if node.name in keep}
+    grown = bool(found)
+    while grown:
+        further = {
+            str(node.name)
+            for node in light
+            if any(source.name in found for source in node.all_input_nodes)
+            or (node.users and all(user.name in found for user in node.users))
+        }
+        grown = not further <= found
+        found |= further
+    return sorted(found)
 
 
 def _scopes(interpreter: Any, module: str, outputs: Sequence[str]) -> list[str]:
