@@ -20,6 +20,7 @@ RECIPES = {
 }
 """The tool's own name for each kind of quantization."""
 
+_ACTIVATIONS = ("Relu", "Clip")
 _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -71,10 +72,16 @@ def float_modules(module: Any, keep: Collection[str]) -> list[str]:
     """Names of what stays in float in *module*, a `torch.fx.GraphModule`, where the layers *keep* do.
 
     As in a QDQ file, a value is rounded where a quantized layer writes or reads it. So what adds up, clips or pools
-    stays in float behind anything that does, and before nothing but such.
+    stays in float behind anything that does, and before nothing but such; a layer's activation goes with the layer.
     """
     calls = [node for node in module.graph.nodes if node.op == "call_module"]
-    light = [node for node in calls if getattr(module.get_submodule(node.target), "op_type", "") not in _HEAVY]
+    kinds = {node.name: getattr(module.get_submodule(node.target), "op_type", "") for node in calls}
+    light = [node for node in calls if kinds[node.name] not in _HEAVY]
+    activations = {
+        node.name
+        for node in light
+        if kinds[node.name] in _ACTIVATIONS and any(kinds.get(source.name) in _HEAVY for source in node.all_input_nodes)
+    }
     found = {str(node.name) for node in calls if node.name in keep}
     grown = bool(found)
     while grown:
@@ -82,7 +89,7 @@ def float_modules(module: Any, keep: Collection[str]) -> list[str]:
             str(node.name)
             for node in light
             if any(source.name in found for source in node.all_input_nodes)
-            or (node.users and all(user.name in found for user in node.users))
+            or (node.name not in activations and node.users and all(user.name in found for user in node.users))
         }
         grown = not further <= found
         found |= further
