@@ -4,11 +4,14 @@ This module imports nothing of bakeoff, because its very text goes into the scri
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["apply_records", "read_lines"]
+__all__ = ["apply_records", "read_lines", "rewriting_blocks", "whole"]
+
+# The annotation of blocks that store a constant in another order.
+_REWRITES = "meta_schedule.layout_rewrite_preproc"
 
 
 def read_lines(folder: Path, lines: Sequence[int]) -> list[tuple[Any, Any]]:
@@ -34,8 +37,70 @@ def apply_records(module: Any, target: Any, pairs: Sequence[tuple[Any, Any]]) ->
     database = ms.database.MemoryDatabase()
     for workload_json, record_json in pairs:
         workload = database.commit_workload(ms.database.Workload.from_json(workload_json).mod)
-        database.commit_tuning_record(ms.database.TuningRecord.from_json(record_json, workload))
+        record = ms.database.TuningRecord.from_json(record_json, workload)
+        trace = whole(record.trace, workload.mod)
+        kept = ms.database.TuningRecord(trace, workload, record.run_secs, record.target, record.args_info)
+        database.commit_tuning_record(kept)
     with tvm.target.Target(target), database, tvm.transform.PassContext(opt_level=3):
         # The first of these passes looks at the target already when it is made.
         steps = [passes.MetaScheduleApplyDatabase(), passes.SplitLayoutRewritePreproc(), passes.FoldConstant()]
         return tvm.transform.Sequential(steps)(module)
+
+
+def whole(trace: Any, workload: Any) -> Any:
+    """*trace* of a schedule of the module *workload* without those rewritings of a constant that lose some of it.
+
+    MetaSchedule's RewriteLayout derives the order of a constant from the loops that read it. Where an output is cut (32
+    channels to 28) and what comes before is computed inside that cut, they read a part only, and in the order that is
+    made for the part the rest overwrites it: the bias of channel 28 takes the place of the bias of channel 0.
+    """
+    if _keeps_constants(trace, workload):
+        return trace
+    rewritings = _rewritings(trace)
+    lossy = []
+    for one in rewritings:
+        others = [other for other in rewritings if other is not one]
+        if not _keeps_constants(_leave_out(trace, others), workload):
+            lossy.append(one)
+    return _leave_out(trace, lossy)
+
+
+def rewriting_blocks(module: Any) -> Iterator[Any]:
+    """Blocks of a kernel's scheduled *module* that store a constant in another order."""
+    from tvm import s_tir
+
+    loops = s_tir.Schedule(module)
+    for reference in loops.get_child_blocks(loops.get_sblock("root")):
+        block = loops.get(reference)
+        if _REWRITES in block.annotations:
+            yield block
+
+
+def _keeps_constants(trace: Any, workload: Any) -> bool:
+    """Whether each value of a constant that is rewritten gets a place of its own."""
+    from tvm import s_tir
+    from tvm.arith.iter_affine_map import IterMapLevel, detect_iter_map
+
+    loops = s_tir.Schedule(workload)
+    trace.apply_to_schedule(loops, remove_postproc=False)
+    for block in rewriting_blocks(loops.mod):
+        extents = {axis.var: axis.dom for axis in block.iter_vars}
+        if not detect_iter_map(list(block.body.indices), extents, True, IterMapLevel.Bijective).indices:
+            return False
+    return True
+
+
+def _rewritings(trace: Any) -> list[range]:
+    """Places of the three instructions that rewrite one constant: read it from a copy, mark that, change its layout."""
+    names = [str(step.kind.name) for step in trace.insts]
+    wanted = ["CacheRead", "Annotate", "TransformLayout"]
+    places = [range(at, at + 3) for at in range(len(names)) if names[at : at + 3] == wanted]
+    return [place for place in places if _REWRITES in map(str, trace.insts[place[1]].attrs)]
+
+
+def _leave_out(trace: Any, places: Sequence[range]) -> Any:
+    from tvm import s_tir
+
+    absent = {at for place in places for at in place}
+    kept = [step for at, step in enumerate(trace.insts) if at not in absent]
+    return s_tir.schedule.Trace(kept, dict(trace.decisions.items()))
