@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["apply_records", "read_lines", "rewriting_blocks", "whole"]
+__all__ = ["apply_records", "keeps_constants", "read_lines", "rewriting_blocks", "scheduled", "whole"]
 
 # The annotation of blocks that store a constant in another order.
 _REWRITES = "meta_schedule.layout_rewrite_preproc"
@@ -54,13 +54,13 @@ def whole(trace: Any, workload: Any) -> Any:
     channels to 28) and what comes before is computed inside that cut, they read a part only, and in the order that is
     made for the part the rest overwrites it: the bias of channel 28 takes the place of the bias of channel 0.
     """
-    if _keeps_constants(trace, workload):
+    if keeps_constants(scheduled(trace, workload).mod):
         return trace
     rewritings = _rewritings(trace)
     lossy = []
     for one in rewritings:
         others = [other for other in rewritings if other is not one]
-        if not _keeps_constants(_leave_out(trace, others), workload):
+        if not keeps_constants(scheduled(_leave_out(trace, others), workload).mod):
             lossy.append(one)
     return _leave_out(trace, lossy)
 
@@ -76,18 +76,24 @@ def rewriting_blocks(module: Any) -> Iterator[Any]:
             yield block
 
 
-def _keeps_constants(trace: Any, workload: Any) -> bool:
-    """Whether each value of a constant that is rewritten gets a place of its own."""
-    from tvm import s_tir
+def keeps_constants(module: Any) -> bool:
+    """Whether each value of a constant that a kernel's scheduled *module* rewrites gets a place of its own."""
     from tvm.arith.iter_affine_map import IterMapLevel, detect_iter_map
 
-    loops = s_tir.Schedule(workload)
-    trace.apply_to_schedule(loops, remove_postproc=False)
-    for block in rewriting_blocks(loops.mod):
+    for block in rewriting_blocks(module):
         extents = {axis.var: axis.dom for axis in block.iter_vars}
         if not detect_iter_map(list(block.body.indices), extents, True, IterMapLevel.Bijective).indices:
             return False
     return True
+
+
+def scheduled(trace: Any, workload: Any) -> Any:
+    """The schedule that *trace*, postprocessing too, makes of the module *workload*."""
+    from tvm import s_tir
+
+    loops = s_tir.Schedule(workload)
+    trace.apply_to_schedule(loops, remove_postproc=False)
+    return loops
 
 
 def _rewritings(trace: Any) -> list[range]:

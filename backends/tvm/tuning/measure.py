@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Meter", "build"]
+__all__ = ["Meter", "build", "random_tensor"]
 
 # One timing is a batch of calls as long as this, and these share this budget.
 _BATCH_S = 0.003
@@ -77,11 +77,12 @@ class Meter:
     def _tensor(self, position: int, shape: tuple[int, ...], dtype: str) -> Any:
         key = (position, shape, dtype)
         if key not in self._tensors:
-            self._tensors[key] = _random(shape, dtype)
+            self._tensors[key] = random_tensor(shape, dtype)
         return self._tensors[key]
 
 
-def _random(shape: tuple[int, ...], dtype: str) -> Any:
+def random_tensor(shape: tuple[int, ...], dtype: str) -> Any:
+    """A new tensor of values between -1 and 1, always the same."""
     import numpy as np
     import tvm
 
