@@ -15,7 +15,7 @@ from .walk import THRESHOLD_DB, Walk
 
 __all__ = ["AGREEMENT", "MOST_KEPT", "Mend", "mend", "target_db"]
 
-MOST_KEPT = 36
+MOST_KEPT = 40
 """Nodes to leave in fp32 at most; beyond that the variant is hardly one."""
 
 AGREEMENT = 0.998
