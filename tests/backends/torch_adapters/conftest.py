@@ -68,6 +68,25 @@ def convolution(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def residual(tmp_path: Path) -> Path:
+    """Two convolutions, whose sum goes through Relu and pooling into a classifier; input (1, 3, 16, 16)."""
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="stem", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("Conv", ["r", "w2", "b"], ["d"], name="out", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["d", "r"], ["s"], name="add"),
+        helper.make_node("Relu", ["s"], ["t"], name="last"),
+        helper.make_node("GlobalAveragePool", ["t"], ["g"], name="pool"),
+        helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "v", "u"], ["y"], name="fc", transB=1),
+    ]
+    shapes = {"w": (16, 3, 3, 3), "w2": (16, 16, 3, 3), "b": (16,), "v": (10, 16), "u": (10,)}
+    constants = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    return _save(tmp_path / "residual.onnx", nodes, [_value("x", (1, 3, 16, 16))], [_value("y", (1, 10))], constants)
+
+
+@pytest.fixture
 def two_ways(tmp_path: Path) -> Path:
     """Two inputs of different shapes, three outputs of different dtypes, in an order that shows mistakes."""
     nodes = [

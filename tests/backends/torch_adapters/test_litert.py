@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from bakeoff.backends.base import CompileRequest, LoadRequest, Quantization
 from bakeoff.backends.litert import LiteRtBackend
+from bakeoff.backends.litert_quantize import float_modules
+from bakeoff.backends.torch_import import import_onnx
 from bakeoff.models.errors import StageError, UnsupportedError
 
 _REFUSED = """
@@ -219,3 +221,18 @@ def test_an_operator_that_is_lacking_is_named(tmp_path: Path, lacking: Path) -> 
     """What cannot be imported is unsupported, by name, before the converter is even imported."""
     with pytest.raises(UnsupportedError, match=r"Det .*the_det"):
         LiteRtBackend().compile(CompileRequest(model=lacking, out=tmp_path))
+
+
+def test_what_adds_up_beside_a_layer_in_float_stays_in_float(residual: Path) -> None:
+    """And before nothing but such; an activation goes with its layer, as the range of its rounding does."""
+    imported = import_onnx(residual)
+    modules = {node: module for module, node in imported.onnx_names.items()}
+    names = {module: node for node, module in modules.items()}
+
+    def stays(*keep: str) -> set[str]:
+        return {names[module] for module in float_modules(imported.module, [modules[name] for name in keep])}
+
+    assert set() == stays()
+    assert {"out", "add", "last", "pool", "flatten"} == stays("out")
+    assert {"stem", "relu", "add", "last", "pool", "flatten"} == stays("stem")
+    assert {"fc", "flatten", "pool", "last", "add"} == stays("fc")
