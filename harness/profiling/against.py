@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...models.sets import Sets
 from ...reports import words
 from ...reports.layer_words import layer_label
 from ...reports.profiles import BackendProfile, Explanation, Finding, GroupTimes, ProfileReport, RowTime
 from .findings import ranked
 from .graph import MOVABLE
 from .rules import explain
-from .sets import Sets
 
 __all__ = ["compare", "explain_cell"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...models.sets import Sets
 from .graph import Graph
 from .mapping import LayerMap, MappedRow
-from .sets import Sets
 
 __all__ = ["LayerGroup", "group_layers"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...models.sets import Sets
 from ...reports.profiles import GroupTimes, VariantTimes
 from .graph import MOVABLE
-from .sets import Sets
 
 __all__ = ["across_variants"]
 

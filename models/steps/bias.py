@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .base import Feeds
 from .layers import Layer, find_layers
-from .observe import observe
+from .observe import beside_channels, observe
 
 __all__ = ["correct_biases", "mean_inputs", "shifts"]
 
@@ -73,14 +73,11 @@ def mean_inputs(model: Any, names: Sequence[str], feeds: Feeds) -> Mapping[str, 
 
 
 def _by_channel(array: NDArray[Any]) -> NDArray[np.float64]:
-    axis = 1 if array.ndim > 2 else array.ndim - 1
-    others = tuple(place for place in range(array.ndim) if place != axis)
-    return np.asarray(array.mean(axis=others, dtype=np.float64))
+    return np.asarray(array.mean(axis=beside_channels(array), dtype=np.float64))
 
 
 def shifts(layer: Layer, error: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """What *error* (outputs, inputs of a group, ...) adds to the mean of each output, (outputs,)."""
     sums = error.reshape(*error.shape[:2], -1).sum(axis=2, dtype=np.float64)
-    groups = next((attribute.i for attribute in layer.node.attribute if attribute.name == "group"), 1)
-    by_group = sums.reshape(groups, -1, sums.shape[1])
-    return np.asarray(np.einsum("goi,gi->go", by_group, mean.reshape(groups, -1)).reshape(-1))
+    by_group = sums.reshape(layer.groups, -1, sums.shape[1])
+    return np.asarray(np.einsum("goi,gi->go", by_group, mean.reshape(layer.groups, -1)).reshape(-1))

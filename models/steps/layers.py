@@ -56,6 +56,11 @@ class Layer:
         )
 
     @property
+    def groups(self) -> int:
+        """Groups of a convolution; 1 for other layers."""
+        return next((int(attribute.i) for attribute in self.node.attribute if attribute.name == "group"), 1)
+
+    @property
     def _transposed(self) -> int:
         return next((attribute.i for attribute in self.node.attribute if attribute.name == "transB"), 0)
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..engine import run_graph
 from .base import Array, Feeds
 
-__all__ = ["observe"]
+__all__ = ["beside_channels", "observe"]
 
 
 def observe(model: Any, names: Sequence[str], feeds: Feeds) -> Iterator[dict[str, Array]]:
@@ -30,3 +30,9 @@ def observe(model: Any, names: Sequence[str], feeds: Feeds) -> Iterator[dict[str
         for call, found in zip(feeds, runs, strict=True):
             values = {**dict(zip(inputs, call, strict=True)), **dict(zip(inner, found, strict=True))}
             yield {name: values[name] for name in names}
+
+
+def beside_channels(array: Array) -> tuple[int, ...]:
+    """All axes but that of channels: the second one of arrays of more than two dimensions, else the last."""
+    axis = 1 if array.ndim > 2 else array.ndim - 1
+    return tuple(place for place in range(array.ndim) if place != axis)

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from .base import Feeds
 from .layers import Layer
-from .observe import observe
+from .observe import beside_channels, observe
 from .regions import Region, find_regions, upper_bound
 from .saturation import safe_scales
 
@@ -124,8 +124,7 @@ def _ranges(model: Any, names: Sequence[str], feeds: Feeds) -> dict[str, tuple[_
     found: dict[str, tuple[_Factors, _Factors]] = {}
     for values in observe(model, names, feeds):
         for name, array in values.items():
-            axis = 1 if array.ndim > 2 else array.ndim - 1
-            others = tuple(place for place in range(array.ndim) if place != axis)
+            others = beside_channels(array)
             low, high = found.get(name, (np.zeros(1), np.zeros(1)))
             found[name] = np.minimum(low, array.min(axis=others)), np.maximum(high, array.max(axis=others))
     return found
@@ -150,11 +149,7 @@ def _factors(region: Region, ranges: Mapping[str, tuple[_Factors, _Factors]]) ->
 
 def _inputs(layer: Layer) -> int:
     """Input channels of *layer*, those of all groups."""
-    return int(layer.by_output(layer.weight).shape[1]) * _groups(layer)
-
-
-def _groups(layer: Layer) -> int:
-    return next((int(attribute.i) for attribute in layer.node.attribute if attribute.name == "group"), 1)
+    return int(layer.by_output(layer.weight).shape[1]) * layer.groups
 
 
 def _bounds(region: Region, graph: Any, factors: _Factors) -> list[float]:
@@ -180,24 +175,19 @@ def _multiply(graph: Any, region: Region, factors: _Factors) -> None:
     bounds = _bounds(region, graph, factors)
     for layer in region.writers:
         weight = layer.by_output(layer.weight)
-        _store(layer.tensor, layer.stored(weight * _shaped(factors, weight.ndim, 0)))
+        _store(layer.tensor, layer.stored(weight * factors.reshape(-1, *[1] * (weight.ndim - 1))))
         if len(layer.node.input) > 2 and layer.node.input[2]:
             bias = tensors[layer.node.input[2]]
             _store(bias, numpy_helper.to_array(bias) * factors)
     for layer in region.readers:
         weight = layer.by_output(layer.weight)
-        groups = _groups(layer)
-        by_group = weight.reshape(groups, -1, *weight.shape[1:])
-        divided = by_group / factors.reshape(groups if factors.size > 1 else 1, 1, -1, *[1] * (weight.ndim - 2))
+        by_group = weight.reshape(layer.groups, -1, *weight.shape[1:])
+        divided = by_group / factors.reshape(layer.groups if factors.size > 1 else 1, 1, -1, *[1] * (weight.ndim - 2))
         _store(layer.tensor, layer.stored(divided.reshape(weight.shape)))
     for clip, bound in zip(region.clips, bounds, strict=True):
         name = f"{clip.output[0]}::bound"
         graph.initializer.append(numpy_helper.from_array(np.asarray(bound, np.float32), name))
         clip.input[2] = name
-
-
-def _shaped(factors: _Factors, rank: int, axis: int) -> _Factors:
-    return factors.reshape([-1 if place == axis else 1 for place in range(rank)])
 
 
 def _store(tensor: Any, values: NDArray[Any]) -> None:

@@ -8,10 +8,12 @@ channel where channels are not mixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..sets import Sets
 from .layers import Layer, find_layers
 
 __all__ = ["Region", "find_regions", "upper_bound"]
@@ -56,7 +58,8 @@ def find_regions(graph: Any) -> list[Region] | None:
     tensors = {tensor.name for tensor in graph.initializer}
     if not _own_weights(graph, layers.values()):
         return None
-    join = _Joined()
+    places = {name: place for place, name in enumerate(_values(graph))}
+    joined = Sets(len(places))
     averaged: set[str] = set()
     for node in graph.node:
         live = [name for name in node.input if name and name not in tensors]
@@ -69,10 +72,19 @@ def find_regions(graph: Any) -> list[Region] | None:
             return None
         if node.op_type == "Clip" and upper_bound(node, graph) is None:
             return None
-        join.all([*live, *node.output])
+        first, *others = [*live, *node.output]
+        for name in others:
+            joined.join(places[first], places[name])
         if node.op_type in _AVERAGING or set(live) & averaged:
             averaged.update(node.output)
-    return list(_gather(graph, layers, join, averaged))
+    roots = {name: joined.find(place) for name, place in places.items()}
+    return list(_gather(graph, layers, roots, averaged))
+
+
+def _values(graph: Any) -> dict[str, None]:
+    """Names of all inputs of *graph* and of what its nodes read or write, each once."""
+    inputs = [value.name for value in graph.input]
+    return dict.fromkeys([*inputs, *(name for node in graph.node for name in (*node.input, *node.output))])
 
 
 def upper_bound(clip: Any, graph: Any) -> float | None:
@@ -88,33 +100,15 @@ def upper_bound(clip: Any, graph: Any) -> float | None:
 
 
 def _own_weights(graph: Any, layers: Iterable[Layer]) -> bool:
-    uses = [name for node in graph.node for name in node.input if name]
-    return all(uses.count(name) == 1 for layer in layers for name in layer.node.input[1:3] if name)
+    uses = Counter(name for node in graph.node for name in node.input)
+    return all(uses[name] == 1 for layer in layers for name in layer.node.input[1:3] if name)
 
 
-class _Joined:
-    """Names in disjoint sets."""
-
-    def __init__(self) -> None:
-        self._parents: dict[str, str] = {}
-
-    def root(self, name: str) -> str:
-        """The name that stands for the set of *name*."""
-        while (parent := self._parents.setdefault(name, name)) != name:
-            name = parent
-        return name
-
-    def all(self, names: list[str]) -> None:
-        """Put the sets of all *names* together."""
-        for name in names[1:]:
-            self._parents[self.root(name)] = self.root(names[0])
-
-
-def _gather(graph: Any, layers: dict[int, Layer], join: _Joined, averaged: set[str]) -> Iterator[Region]:
-    regions: dict[str, Region] = {}
+def _gather(graph: Any, layers: dict[int, Layer], roots: Mapping[str, int], averaged: set[str]) -> Iterator[Region]:
+    regions: dict[int, Region] = {}
 
     def region_of(name: str) -> Region:
-        region = regions.setdefault(join.root(name), Region())
+        region = regions.setdefault(roots[name], Region())
         if name not in region.values:
             region.values.append(name)
         return region

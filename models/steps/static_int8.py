@@ -115,15 +115,8 @@ def apply(model: Any, step: Step, context: StepContext) -> StepResult:
     """
     import onnx
 
-    plain = type(model)()
-    plain.CopyFrom(upgrade(model, _OPSET, step))
-    lift_constants(plain.graph)
+    plain, feeds, found = _prepared(model, step, context)
     layers = check_layers(plain.graph, step, _KINDS)
-    feeds = check_feeds(plain, context.calibration, step)
-    found = _portable(plain, layers, feeds, step)
-    if found is not None:
-        plain = found.model
-        layers = check_layers(plain.graph, step, _KINDS)
     scales = _scales(layers, found)
     even = found.even if found else frozenset()
     with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
@@ -157,19 +150,23 @@ def apply_float(model: Any, step: Step, context: StepContext) -> StepResult:
 
     It computes what *model* does. Raises what `apply` raises.
     """
+    plain, _, found = _prepared(model, step, context)
+    return StepResult(model=plain if found else model, parameters={"calibration": "minmax"}, versions={})
+
+
+def _prepared(model: Any, step: Step, context: StepContext) -> tuple[Any, Feeds, Portable | None]:
+    """A copy of *model* to quantize, the calls to calibrate on, and how the copy was multiplied, if it was.
+
+    Scales by powers of two are for ranges that are the largest seen: other calibrations choose theirs by themselves.
+    """
     plain = type(model)()
     plain.CopyFrom(upgrade(model, _OPSET, step))
     lift_constants(plain.graph)
-    layers = check_layers(plain.graph, step, _KINDS)
-    found = _portable(plain, layers, check_feeds(plain, context.calibration, step), step)
-    return StepResult(model=found.model if found else model, parameters={"calibration": "minmax"}, versions={})
-
-
-def _portable(plain: Any, layers: Sequence[Layer], feeds: Feeds, step: Step) -> Portable | None:
-    """Scales by powers of two, for ranges that are the largest seen: other calibrations choose theirs by themselves."""
-    if step.parameters.get("calibration", "minmax") != "minmax":
-        return None
-    return make_portable(plain, [layer.node.name for layer in layers], feeds)
+    names = [layer.node.name for layer in check_layers(plain.graph, step, _KINDS)]
+    feeds = check_feeds(plain, context.calibration, step)
+    largest = step.parameters.get("calibration", "minmax") == "minmax"
+    found = make_portable(plain, names, feeds) if largest else None
+    return (found.model if found else plain), feeds, found
 
 
 def check_feeds(model: Any, feeds: Feeds | None, step: Step) -> Feeds:
