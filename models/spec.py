@@ -27,7 +27,7 @@ Task = Literal["classification", "detection", "segmentation", "text-recognition"
 
 
 SCALES = "scales"
-"""What the record of static int8 calls its choice of scales; the value of it that gives all runtimes the same bits."""
+"""What the record of static int8 calls its choice of scales; its value where that leaves nothing to fp32's last bit."""
 PORTABLE = "powers of two"
 
 

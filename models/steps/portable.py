@@ -1,4 +1,4 @@
-"""Scales with which integer kernels of all runtimes give the same bits.
+"""Scales with which integer kernels of different runtimes give the same bits, or nearly the same.
 
 It is rare that a value is rounded to the other side because some runtime's fp32 differs in its last bit, but that
 disturbs roundings behind it, and after some layers two runtimes lie nearly as far apart as rounding moves the outputs
