@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from ..sets import Sets
@@ -84,7 +85,7 @@ def find_regions(graph: Any) -> list[Region] | None:
 def _values(graph: Any) -> dict[str, None]:
     """Names of all inputs of *graph* and of what its nodes read or write, each once."""
     inputs = [value.name for value in graph.input]
-    return dict.fromkeys([*inputs, *(name for node in graph.node for name in (*node.input, *node.output))])
+    return dict.fromkeys([*inputs, *(name for node in graph.node for name in chain(node.input, node.output))])
 
 
 def upper_bound(clip: Any, graph: Any) -> float | None:
