@@ -73,9 +73,8 @@ def find_regions(graph: Any) -> list[Region] | None:
             return None
         if node.op_type == "Clip" and upper_bound(node, graph) is None:
             return None
-        first, *others = [*live, *node.output]
-        for name in others:
-            joined.join(places[first], places[name])
+        for name in chain(live[1:], node.output):
+            joined.join(places[live[0]], places[name])
         if node.op_type in _AVERAGING or set(live) & averaged:
             averaged.update(node.output)
     roots = {name: joined.find(place) for name, place in places.items()}
