@@ -22,6 +22,7 @@ none of this holds, since no two runtimes have the same exponential.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,7 @@ __all__ = ["Portable", "make_portable"]
 _BITS = 5
 """Significant bits of a weight's step: with sums up to 2^19 exact in fp32, and at most a sixteenth coarser."""
 _INPUT_BITS = 3
-"""Of an input's step, which no factor can make a power of two, and of the weights that it meets: the product has 6."""
+"""Of an input's step, which no factor can make a power of two, and, unless it is one, of the weights that it meets."""
 _EQUALIZED = 0.5
 _LEAST = 1e-3
 """A channel's range, as a share of the largest, below which its factor grows no more."""
@@ -93,7 +94,12 @@ def make_portable(plain: Any, names: Sequence[str], feeds: Feeds) -> Portable | 
             for name, (low, high) in own.items()
         }
     even = _added(made.graph, chosen)
-    first = {layer.node.name for region in regions if region.pinned for layer in region.readers}
+    first = {
+        layer.node.name
+        for region in regions
+        if region.pinned and not _all_powers_of_two(activations, region)
+        for layer in region.readers
+    }
     weights = {
         layer.tensor.name: _coarse(
             safe_scales(layer, 2 if layer.node.name in even else 1), _INPUT_BITS if layer.node.name in first else _BITS
@@ -101,6 +107,11 @@ def make_portable(plain: Any, names: Sequence[str], feeds: Feeds) -> Portable | 
         for layer in chosen
     }
     return Portable(model=made, activations=activations, weights=weights, even=even)
+
+
+def _all_powers_of_two(activations: Mapping[str, tuple[float, int]], region: Region) -> bool:
+    """Whether the steps of all values of *region* are powers of two, so that their product with another is exact."""
+    return all(math.frexp(activations[name][0])[0] == 0.5 for name in region.values if name in activations)
 
 
 def _quantized(graph: Any, layers: Sequence[Layer]) -> list[str]:

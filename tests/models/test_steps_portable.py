@@ -125,6 +125,20 @@ def test_steps_are_exact_in_fp32():
             assert (bias % 2).all()
 
 
+@pytest.mark.parametrize(("widest", "bits"), [(1.2, 3), (2.0, 5)])
+def test_weights_behind_an_input_have_fewer_bits_unless_its_step_is_a_power_of_two(widest, bits):
+    """An input takes no factor; what its step and that of a weight give together is to have six bits at most."""
+    feeds = tuple((np.float32(widest / 2) * np.sin(x),) for (x,) in _feeds())
+    found = make_portable(_residual_net(), ["stem", "in1", "out1"], feeds)
+    fractions = np.frexp(found.weights["w_stem"])[0] * 2**bits
+    both = np.frexp(found.weights["w_stem"] * np.float32(found.activations["x"][0]))[0] * 2**6
+
+    assert (float(np.frexp(found.activations["x"][0])[0]) == 0.5) is (bits == 5)
+    np.testing.assert_array_equal(fractions, np.rint(fractions))
+    np.testing.assert_array_equal(both, np.rint(both))
+    assert (fractions % 4).any()
+
+
 def test_a_graph_with_an_exponential_is_left_as_calibrated():
     """No two runtimes have the same one."""
     result = _apply(_residual_net(last="Sigmoid"), _feeds())
