@@ -121,6 +121,20 @@ def test_a_variant_is_mended_and_the_advice_is_true(tmp_path: Path, capsys: pyte
     assert f"--variant {shlex.quote(advice['variant'])}" == shown[-1]
 
 
+def test_scales_of_its_own_leave_only_outputs_unless_the_start_is_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """int8 multiplies values inside a graph: what it was made from can be multiplied alike, another graph cannot."""
+    net = _save(tmp_path / "net.onnx")
+    apart = _json(capsys, net, f"{net}@sparse30+int8", "--images", "4")
+    alike = _json(capsys, f"{net}@sparse30", f"{net}@sparse30+int8", "--images", "4")
+
+    assert [] == apart["layers"]
+    assert 0.0 < apart["output_snr_db"] < alike["output_snr_db"]
+    assert (1, 0) == tuple(sum("factors of its own" in note for note in found["notes"]) for found in (apart, alike))
+    assert {"conv_a", "conv_b", "conv_c", "fc"} <= {layer["node"] for layer in alike["layers"]}
+
+
 def test_equal_variants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A model without @VARIANT is its fp32 variant, and nothing departs."""
     net = _save(tmp_path / "net.onnx")
