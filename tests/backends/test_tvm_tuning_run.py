@@ -374,7 +374,7 @@ item = next(item for item in tasks.extract(model, facts, variants=[]).items if i
 candidate = {"tile": [1, 1, 32], "th": 1, "ui": 1, "order": "f", "pad": "inline", "par": "no"}
 lossy = templates.apply_template(item.module, "conv", candidate)
 mended = scheduled(whole(lossy.trace, item.module), item.module)
-judge = verify.Judge(target)
+judge = verify.Judge(facts)
 verdicts = []
 for loops in (lossy, mended):
     try:

@@ -53,7 +53,7 @@ class _Worker:
             targets.refuse_foreign(request["target"], host_features())
         self._facts = targets.resolve(request["target"], request["threads"])
         self._target = tvm.target.Target(self._facts)
-        self._judge = Judge(self._target)
+        self._judge = Judge(self._facts)
         vector = targets.vector_of(self._facts)
         return {
             "target": self._facts,
