@@ -96,6 +96,10 @@ def tuned(net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.loads(line)["error"] for line in (folder / "trials.jsonl").read_text().splitlines()
     ]
     assert {"conv", "depthwise", "winograd", "dense", "pool", "reduce"} <= {task.task.kind for task in result.tasks}
+    (site,) = {task.task.site for task in result.tasks if task.task.kind == "winograd"}
+    read = {task.task.variant: task.task.weights_bytes for task in result.tasks if task.task.site == site}
+    bias, pair = CHANNELS * 4, CHANNELS * CHANNELS * 4
+    assert {"direct": 9 * pair + bias, "wino2": 16 * pair + bias, "wino4": 36 * pair + bias} == read
     assert ["extract", "cover"] == [seen[0].stage, seen[1].stage]
     assert "done" == seen[-1].stage
     assert result.estimated_ms == seen[-1].estimated_ms

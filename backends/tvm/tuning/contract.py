@@ -88,6 +88,8 @@ class Task:
     """Shapes, strides and padding of the convolution, "" for others: tasks of one site compete by variant."""
     epilogue: str = ""
     """What is fused behind the convolution; variants are compared where it is the same."""
+    weights_bytes: int = 0
+    """Bytes of constants that one call reads."""
 
 
 @dataclass(frozen=True, kw_only=True)

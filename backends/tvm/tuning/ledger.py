@@ -47,7 +47,6 @@ class Ledger:
         }
         self.warm = warm_candidates(request.warm)
         self._tasks = found.tasks
-        self._weights_bytes = found.weights_bytes
         self._worker = worker
         self._progress = progress
         self._before_s = records.elapsed_s
@@ -63,16 +62,16 @@ class Ledger:
         return self._tasks
 
     def attempt(
-        self, one: TaskSearch, candidate: Candidate, stage: Stage, trace: Any = None
+        self, one: TaskSearch, candidate: Candidate, stage: Stage, trace: Any = None, cold_bytes: int = 0
     ) -> tuple[float | None, str]:
         """Spend one trial on *candidate*: its seconds, None where it failed, and then why.
 
-        *trace* is a record of MetaSchedule's own that takes the place of the task's template.
+        *trace* is a record of MetaSchedule's own that takes the place of the task's template. With *cold_bytes*, so
+        many bytes of weights are touched from one call to the next with the same ones.
         """
-        cold = stage == "cold"
         seconds, record, error = None, None, ""
         try:
-            asked = self._question(one, candidate, cold=cold, trace=trace)
+            asked = self._question(one, candidate, cold_bytes=cold_bytes, trace=trace)
             answer = self._worker.ask(asked, self.request.trial_timeout_s)
             seconds, record = answer["seconds"], answer["record"]
         except CandidateError as failure:
@@ -88,7 +87,7 @@ class Ledger:
             space=self.request.space,
             stage=stage,
             seconds=seconds,
-            cold=cold,
+            cold=cold_bytes > 0,
             error=error,
             elapsed_s=self._before_s + self.budget.elapsed_s,
         )
@@ -99,13 +98,13 @@ class Ledger:
         self.tell(stage, one)
         return seconds, error
 
-    def _question(self, one: TaskSearch, candidate: Candidate, *, cold: bool, trace: Any) -> dict[str, Any]:
+    def _question(self, one: TaskSearch, candidate: Candidate, *, cold_bytes: int, trace: Any) -> dict[str, Any]:
         asked: dict[str, Any] = {"do": "trial", "task": one.task.hash, "kind": one.task.kind, "candidate": candidate}
         asked["best"] = one.best
         if trace is not None:
             asked["trace"] = trace
-        if cold:
-            asked["cold"] = self._weights_bytes
+        if cold_bytes:
+            asked["cold"] = cold_bytes
         return asked
 
     def _remember(self, trial: Trial) -> None:
@@ -123,6 +122,11 @@ class Ledger:
         """The fastest graph so far."""
         times = {hash_: one.judged for hash_, one in self.searches.items()}
         return choose(self._tasks, {hash_: time for hash_, time in times.items() if time is not None})
+
+    def weights_bytes(self) -> int:
+        """Bytes of constants that one inference of the fastest graph so far reads: Winograd has more than direct."""
+        used = self.choice().used
+        return sum(task.weight * task.weights_bytes for task in self._tasks if task.hash in used)
 
     def tell(self, stage: Stage, one: TaskSearch | None) -> None:
         """Add to the tuning curve, and call back."""

@@ -112,10 +112,11 @@ def _left(ledger: Ledger) -> bool:
 
 def cold(ledger: Ledger) -> None:
     """Time the best candidates again with weights as cold as they are within the model."""
-    for one, candidate in list(_cold_candidates(ledger)):
+    size = ledger.weights_bytes()  # one for all, so that rivals are compared alike
+    for one, candidate in list(_cold_candidates(ledger)) if size else ():
         if not ledger.budget.left():
             return
-        ledger.attempt(one, candidate, "cold")
+        ledger.attempt(one, candidate, "cold", cold_bytes=size)
 
 
 def _cold_candidates(ledger: Ledger) -> Iterator[tuple[TaskSearch, Candidate]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ....models.errors import StageError, UnsupportedError
 from .. import channels, lowering, pipeline
@@ -29,8 +32,6 @@ class Extracted:
     """All tasks of one model, each workload once."""
 
     items: tuple[Item, ...]
-    weights_bytes: int
-    """Bytes of all constants, as large as what one inference reads besides activations."""
 
 
 class Graph:
@@ -41,7 +42,6 @@ class Graph:
 
     def __init__(self, model: Path, target: dict[str, Any]) -> None:
         module = imported(model)
-        self.weights_bytes = _constant_bytes(module)
         self.winograd = False
         """Whether any convolution admits Winograd; known once the direct items were taken."""
         self._target = target
@@ -71,7 +71,7 @@ def extract(model: Path, target: dict[str, Any], *, variants: Sequence[str]) -> 
     for variant in variants if graph.winograd else ():
         for item in graph.items(variant):
             found.setdefault(item.task.hash, item)
-    return Extracted(items=tuple(found.values()), weights_bytes=graph.weights_bytes)
+    return Extracted(items=tuple(found.values()))
 
 
 def extract_module(prepared: Any, target: dict[str, Any]) -> list[Item]:
@@ -94,6 +94,7 @@ def extract_module(prepared: Any, target: dict[str, Any]) -> list[Item]:
             variant=facts.variant,
             site=facts.site,
             epilogue=facts.epilogue,
+            weights_bytes=_constant_bytes(module["main"]),
         )
         items.append(Item(task=task, workload=workload, module=module))
     return sorted(items, key=lambda item: (-item.task.weight * item.task.flops, item.task.name, item.task.hash))
@@ -112,16 +113,9 @@ def imported(model: Path) -> Any:
         raise StageError(f"{type(error).__name__}: {text}", blame="importer", stage="tune") from error
 
 
-def _constant_bytes(module: Any) -> int:
-    from tvm import relax
-
-    total = 0
-
-    def visit(node: Any) -> None:
-        nonlocal total
-        if isinstance(node, relax.Constant):
-            array = node.data.numpy()
-            total += array.nbytes
-
-    relax.analysis.post_order_visit(module["main"], visit)
-    return total
+def _constant_bytes(main: Any) -> int:
+    """Bytes of the arguments of the PrimFunc *main* that are constants of the graph."""
+    if main.attrs is None or "layout_free_buffers" not in main.attrs:
+        return 0
+    types = [main.params[int(place)].ty for place in main.attrs["layout_free_buffers"]]
+    return sum(math.prod(int(e) for e in one.shape) * np.dtype(str(one.dtype)).itemsize for one in types)

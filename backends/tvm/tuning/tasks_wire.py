@@ -13,11 +13,10 @@ __all__ = ["Found"]
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A model's tasks, in all variants, and how many bytes of constants it has."""
+    """A model's tasks, in all variants."""
 
     tasks: tuple[Task, ...]
     workloads: Sequence[Sequence[str]]
-    weights_bytes: int
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> Found:
@@ -25,5 +24,4 @@ class Found:
         return cls(
             tasks=tuple(Task(**task) for task in answer["tasks"]),
             workloads=answer["workloads"],
-            weights_bytes=answer["weights_bytes"],
         )

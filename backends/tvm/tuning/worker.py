@@ -70,7 +70,6 @@ class _Worker:
         return {
             "tasks": [{**asdict(item.task), "shape": dict(item.task.shape)} for item in found.items],
             "workloads": [item.workload for item in found.items],
-            "weights_bytes": found.weights_bytes,
         }
 
     def trial(self, request: Mapping[str, Any]) -> dict[str, Any]:
