@@ -163,6 +163,9 @@ def test_budgets_end_by_trials_or_seconds_and_keep_some_back() -> None:
     now = [0.0]
     budget = Budget(seconds=10.0, trials=5, clock=lambda: now[0])
     assert budget.left()
+    budget.spent, now[0] = 2, 4.0
+    assert budget.left(keep_trials=2)
+    assert not budget.left(keep_trials=2, cost=1.5)
     budget.spent, now[0] = 4, 8.0
     assert budget.left()
     assert not budget.left(keep_trials=1)

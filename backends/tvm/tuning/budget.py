@@ -37,12 +37,15 @@ class Budget:
         """Seconds since it was opened."""
         return self.clock() - self._start
 
-    def left(self, *, keep_trials: int = 0) -> bool:
-        """Whether another trial may begin while *keep_trials* are kept back, at what trials have cost so far."""
+    def left(self, *, keep_trials: int = 0, cost: float = 1.0) -> bool:
+        """Whether another trial may begin while *keep_trials* are kept back.
+
+        Each of these is taken to last *cost* times as long as trials did so far.
+        """
         if self.trials is not None and self.spent + keep_trials >= self.trials:
             return False
         each = self.elapsed_s / self.spent if self.spent else 0.0
-        return self.seconds is None or self.elapsed_s + keep_trials * each < self.seconds
+        return self.seconds is None or self.elapsed_s + keep_trials * cost * each < self.seconds
 
 
 def peak_flops(searches: Sequence[TaskSearch]) -> float:

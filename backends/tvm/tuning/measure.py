@@ -35,6 +35,8 @@ class Meter:
     """Times kernels in this process on random data, which it keeps for the next kernel of the same shapes."""
 
     _tensors: dict[tuple[int, tuple[int, ...], str], Any] = field(default_factory=dict)
+    _others: Any = None
+    """Doubles that stand for the weights of other kernels."""
 
     def hot(self, kernel: Any, shapes: Sequence[tuple[tuple[int, ...], str]], best: float | None) -> float:
         """Seconds of one call with all data in the caches if they are large enough; rough where far above *best*."""
@@ -58,7 +60,6 @@ class Meter:
 
         What other kernels of the model do in between is to read theirs, which takes the place of these in the caches.
         """
-        import numpy as np
         import tvm
 
         weights = [i for i in weights if _bytes(shapes[i]) >= _COLD_BYTES]
@@ -71,13 +72,22 @@ class Meter:
             for i in weights:
                 arguments[i] = tvm.runtime.tensor(base[i].numpy())
             sets.append(arguments)
-        call, others = kernel["main"], np.ones(max(0, size - copies * own) // 8)
+        call, others = kernel["main"], self._others_of(size - copies * own)
         times: list[float] = []
         start = time.perf_counter()
         while len(times) < 4 * copies or time.perf_counter() - start < 2 * _BUDGET_S:
             others.sum()
             times += [_timed(call, arguments, 1) for arguments in sets]
         return _quantile(times[copies:], 0.4)
+
+    def _others_of(self, size: int) -> Any:
+        """An array of about *size* bytes that exist in memory; empty where that is negative."""
+        import numpy as np
+
+        count = max(0, size) // 8
+        if self._others is None or self._others.size < count:
+            self._others = np.ones(count)
+        return self._others[:count]
 
     def _tensor(self, position: int, shape: tuple[int, ...], dtype: str) -> Any:
         key = (position, shape, dtype)

@@ -36,6 +36,9 @@ _COLD = 2
 _COLD_KINDS = ("conv", "winograd", "dense")
 _FAR = 1.5
 
+# So many times as long as others they last: weights are copied first, and each copy is timed several times.
+_COLD_COST = 2.0
+
 # MetaSchedule's search may think this long between two candidates.
 _THINK_S = 600.0
 
@@ -107,7 +110,7 @@ def rest(ledger: Ledger) -> None:
 
 def _left(ledger: Ledger) -> bool:
     """Whether there is budget beyond what timing cold will take."""
-    return ledger.budget.left(keep_trials=sum(1 for _ in _cold_candidates(ledger)))
+    return ledger.budget.left(keep_trials=sum(1 for _ in _cold_candidates(ledger)), cost=_COLD_COST)
 
 
 def cold(ledger: Ledger) -> None:
