@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,17 @@ def test_first_guesses_belong_to_their_grid(kind: Kind, vector: Vector, threads:
     assert all(grid.holds(guess) for guess in grid.first)
     if kind != "other":
         assert (threads > 1) == any(guess["par"] != "no" for guess in grid.first)
+
+
+@pytest.mark.parametrize(("size", "streams"), [(7, True), (56, False)])
+def test_weights_stream_through_where_all_sums_fit_the_first_cache(size: int, streams: bool) -> None:
+    """On large images a panel of a few rows may, but no first guess does."""
+    shape = {**SHAPES["conv"], "y": size, "x": size}
+    grid = grid_of(replace(_task("t"), shape=shape), AVX2, 1)
+    assert streams is any(candidate["order"] == "s" for candidate in grid.first)
+    whole = {**grid.first[0], "th": size, "order": "s"}
+    assert streams is grid.valid(whole)
+    assert grid.valid({**whole, "th": whole["tile"][0], "tile": [whole["tile"][0], 7, 8]})
 
 
 def test_a_search_finds_the_best_of_a_smooth_grid_and_repeats_nothing() -> None:

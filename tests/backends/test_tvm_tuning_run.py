@@ -423,6 +423,33 @@ def test_a_rewriting_that_loses_part_of_a_constant_is_left_out(cut: Path, tmp_pa
     np.testing.assert_allclose(np.asarray(output), _reference(cut), atol=1e-5)
 
 
+_STREAMED = """
+import json, sys
+from pathlib import Path
+from bakeoff.backends.tvm import pipeline
+tvm = pipeline.import_tvm(1)
+from bakeoff.backends.tvm.tuning import grids, measure, targets, tasks, templates, verify
+facts = targets.resolve(None, 1)
+target = tvm.target.Target(facts)
+judge, seen = verify.Judge(facts), []
+for item in tasks.extract(Path(sys.argv[1]), facts, variants=[]).items:
+    if item.task.kind == "conv":
+        grid = grids.grid_of(item.task, targets.vector_of(facts), 1)
+        for candidate in (one for one in grid.first if one["order"] == "s"):
+            loops = templates.apply_template(item.module, "conv", candidate)
+            judge.refuse_wrong(item.task.hash, item.module, loops.mod, measure.build(loops.mod, target))
+            seen.append([item.task.shape["ry"], item.task.shape["y"], candidate["th"]])
+print(json.dumps(seen))
+"""
+
+
+def test_weights_that_stream_through_give_the_same_sums(net: Path) -> None:
+    """Convolutions of 3x3 and 1x1 on small images begin with such candidates; none computes something else."""
+    seen = json.loads(_run(_STREAMED, net))
+    assert {1, 3} == {kernel for kernel, _, _ in seen}
+    assert all(panel == height for _, height, panel in seen)
+
+
 def test_tuning_keeps_no_candidate_that_computes_something_else(cut: Path, tmp_path: Path) -> None:
     """The tile that TVM would spoil is tried, without the rewriting that spoils it, and the net is right."""
     result = tune(TuneRequest(model=cut, database=tmp_path / "db", trials=20))

@@ -10,6 +10,9 @@ from .tiles import Candidate, Grid, Vector, divisors, register_tiles
 
 __all__ = ["grid_of"]
 
+# Sums that stay in a first-level cache beside data and weights.
+_PANEL_BYTES = 16 * 1024
+
 
 def grid_of(task: Task, vector: Vector, threads: int) -> Grid:
     """All candidates of *task* on a target with these vector registers; for kind "other" the one axis is a seed."""
@@ -28,7 +31,7 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
         "tile": tiles,
         "th": heights,
         "ui": [d for d in divisors(shape["rc"]) if d <= 16],
-        "order": ["f", "p"] if shape["ry"] * shape["rx"] == 1 else ["f", "p", "k"],
+        "order": ["f", "p", "s"] if shape["ry"] * shape["rx"] == 1 else ["f", "p", "k", "s"],
         "pad": pads,
         "par": _outer(threads, ["y", "yf"]),
     }
@@ -36,7 +39,8 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     def valid(candidate: Candidate) -> bool:
         # Padding inside a loop over rows that is fused with another would be done once for each of both.
         apart = candidate["par"] != "yf" or candidate["pad"] != "row"
-        return bool(candidate["th"] % candidate["tile"][0] == 0 and apart)
+        kept = candidate["order"] != "s" or _panel_bytes(candidate, shape) <= _PANEL_BYTES
+        return bool(candidate["th"] % candidate["tile"][0] == 0 and apart and kept)
 
     unroll = max(d for d in axes["ui"] if d <= 4)
     chosen = _spread(tiles, 14)
@@ -47,7 +51,14 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
             [("no", pads[0])] if threads == 1 else [("y", pads[0]), ("yf", pads[0] if pads[0] != "row" else "root")]
         )
     ]
-    return Grid(axes=axes, valid=valid, first=tuple(first))
+    streamed = [{**guess, "th": shape["y"], "order": "s"} for guess in first[:2]]
+    streamed = [guess for guess in streamed if valid(guess)]
+    return Grid(axes=axes, valid=valid, first=(*first[:1], *streamed, *first[1:]))
+
+
+def _panel_bytes(candidate: Candidate, shape: Mapping[str, int]) -> int:
+    """Bytes of the sums that wait in the cache while weights stream through."""
+    return int(candidate["th"] * shape["x"] * candidate["tile"][2] * 4)
 
 
 def _depthwise(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from .budget import Purse
 from .contract import Kind
@@ -138,9 +138,15 @@ def _cold_candidates(ledger: Ledger) -> Iterator[tuple[TaskSearch, Candidate]]:
     chosen.sort(key=lambda one: (-cost[one.task.hash], place_of(one.task), one.task.variant))
     for number in range(_COLD):
         for one in chosen:
-            ranked = one.ranked()
-            if number < len(ranked) and key_of(ranked[number]) not in one.cold:
-                yield one, ranked[number]
+            rivals = _unlike(one.ranked())
+            if number < len(rivals) and key_of(rivals[number]) not in one.cold:
+                yield one, rivals[number]
+
+
+def _unlike(ranked: Sequence[Candidate]) -> list[Candidate]:
+    """The best of *ranked* candidates, and the best that goes through weights in another order, if there is one."""
+    others = [candidate for candidate in ranked if candidate.get("order") != ranked[0].get("order")]
+    return [*ranked[:1], *(others or ranked[1:])]
 
 
 def stock(ledger: Ledger) -> None:

@@ -23,7 +23,12 @@ BLOCKS = ("conv2d_nhwc", "group_conv2d_nhwc")
 
 
 def schedule_conv(loops: Any, chosen: Candidate) -> None:
-    """Loops n, rows, channels, columns | kernel, input channels | tile; *chosen* are values of the grid of conv."""
+    """Loops n, rows, channels, columns | kernel, input channels | tile; *chosen* are values of the grid of conv.
+
+    In the order "s" weights stream through once, a few input channels at a time, over all positions of a panel whose
+    sums wait in the cache. Otherwise a whole block of weights is read at the first tile, faster than memory gives it,
+    and none during the other tiles: with cold weights, reading and computing add up instead of overlapping.
+    """
     conv = find(loops, BLOCKS)
     padding = loops.get_producers(conv)
     store, at_tile = _epilogue(loops, conv)
@@ -33,25 +38,25 @@ def schedule_conv(loops: Any, chosen: Candidate) -> None:
     xo, xp = tile(loops, x, wide)
     fo, fi = tile(loops, f, deep)
     rco, rci = tile(loops, rc, chosen["ui"])
-    outer, at = {
-        "f": ((n, yo, fo, yi, xo), xo),
-        "k": ((n, yo, fo, yi, xo), xo),
-        "p": ((n, yo, yi, xo, fo), fo),
+    nest, at, first = {
+        "f": ((n, yo, fo, yi, xo, ry, rx, rco), xo, ry),
+        "k": ((n, yo, fo, yi, xo, rco, ry, rx), xo, rco),
+        "p": ((n, yo, yi, xo, fo, ry, rx, rco), fo, ry),
+        "s": ((n, yo, fo, rco, yi, xo, ry, rx), fo, rco),
     }[chosen["order"]]
-    reduction = (rco, ry, rx) if chosen["order"] == "k" else (ry, rx, rco)
-    loops.reorder(*outer, *reduction, rci, yp, xp, fi)
+    loops.reorder(*nest, rci, yp, xp, fi)
     rows = yo
     if chosen["par"] == "yf":
         channels = fo if chosen["order"] != "p" else None
         rows = loops.fuse(n, yo, channels) if channels is not None else loops.fuse(n, yo, yi)
-    _keep_in_registers(loops, conv, store, at_tile, at)
+    _keep_in_registers(loops, conv, store, at_tile, at, unrolled=1 if chosen["order"] == "s" else 2)
     _pad(loops, padding, chosen["pad"], rows, parallel=chosen["par"] != "no")
     loops.vectorize(fi)
     for loop in (xp, yp, rci):
         loops.unroll(loop)
     if chosen["par"] != "no":
         loops.parallel(rows)
-    start_sums(loops, conv, reduction[0], 2)
+    start_sums(loops, conv, first, 2)
 
 
 def schedule_depthwise(loops: Any, chosen: Candidate) -> None:
@@ -95,7 +100,7 @@ def _epilogue(loops: Any, conv: Any) -> tuple[Any, bool]:
     return None, False
 
 
-def _keep_in_registers(loops: Any, conv: Any, store: Any, at_tile: bool, at: Any) -> None:
+def _keep_in_registers(loops: Any, conv: Any, store: Any, at_tile: bool, at: Any, *, unrolled: int = 2) -> None:
     """Compute the sums in a local tile inside loop *at*, and store it there through the epilogue *store*."""
     if at_tile:
         loops.reverse_compute_at(store, at, preserve_unit_loops=True)
@@ -103,7 +108,7 @@ def _keep_in_registers(loops: Any, conv: Any, store: Any, at_tile: bool, at: Any
     else:
         store = loops.cache_write(conv, 0, "local")
         loops.reverse_compute_at(store, at, preserve_unit_loops=True)
-    vectorize_tile(loops, store, 2)
+    vectorize_tile(loops, store, unrolled)
 
 
 def _pad(loops: Any, padding: Any, how: str, rows: Any, *, parallel: bool) -> None:
