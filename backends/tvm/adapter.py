@@ -24,7 +24,7 @@ from ..precision import (
 )
 from ..profile import ProfiledSession
 from ..signature import load_signature, read_signature, save_signature
-from . import channels, lowering, pipeline, provenance, records_apply, schedules
+from . import channels, lowering, operators, pipeline, provenance, records_apply, schedules
 from . import spread as spreading
 from .chosen import Chosen, FindKernels, choose_records, read_tuning, tuning_of
 from .kernels import save_kernels
@@ -58,7 +58,7 @@ _CODE = (
     "profile_axes.py",
 )
 
-_PARTS = (pipeline, channels, lowering, records_apply, spreading, schedules)
+_PARTS = (pipeline, operators, channels, lowering, records_apply, spreading, schedules)
 """Their text is all that a reproducer needs."""
 
 _DISTRIBUTIONS = ("apache-tvm", "apache-tvm-ffi")
@@ -72,7 +72,7 @@ def build(model: str, threads: int) -> Any:
     import_tvm(threads)
     target = {target!r}
     library = Path(tempfile.mkdtemp()) / "model.so"
-    imported = import_onnx(Path(model), pad_channels)
+    imported = import_onnx(Path(model), pad_channels, own_operators())
     prepared, _ = prepare(imported, target, lowerings(plan_of({variants!r})), tunable={tuned})
 {apply}    link(schedule(prepared, target), target, library)
     return caller(library)
@@ -366,7 +366,7 @@ def _imported(model: Path) -> Any:
     import tvm
 
     try:
-        return pipeline.import_onnx(model, channels.pad_channels)
+        return pipeline.import_onnx(model, channels.pad_channels, operators.own_operators())
     except tvm.error.OpNotImplemented as error:
         raise UnsupportedError(" ".join(str(error).split()), blame="importer", stage="compile") from error
     except Exception as error:  # its errors share no base class

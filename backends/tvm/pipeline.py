@@ -5,11 +5,10 @@ This module imports nothing of bakeoff, because its very text goes into the scri
 The stages are apart: between `prepare` and `link` kernels get their schedules, by `schedules` or from elsewhere.
 """
 
-import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +61,24 @@ def _plain(feature: str) -> str:
     return feature.replace("_", "").replace("-", "")
 
 
-def import_onnx(path: Path, rewrite: Callable[[Any], Any] | None = None) -> Any:
+def import_onnx(
+    path: Path,
+    rewrite: Callable[[Any], Any] | None = None,
+    operators: Mapping[str, Callable[[Any, Any, int], Any]] | None = None,
+) -> Any:
     """The Relax module of the ONNX file at *path*; raises `tvm.error.OpNotImplemented` for what the importer lacks.
 
-    *rewrite* may change the ModelProto before, but for the names of nodes. Clip, HardSigmoid and HardSwish become
-    maximum and minimum: TVM's clip stops the conversion to NHWC and fusion. Values are called after the node that makes
-    them, see `place_of`.
+    *rewrite* may change the ModelProto before, but for the names of nodes. *operators* import single operators instead
+    of TVM, unless they return None. Values are called after the node that makes them, see `place_of`.
     """
     import onnx
     import tvm
-    from tvm import relax
     from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
     class Importer(ONNXGraphImporter):  # type: ignore[misc]
         def _convert_operator(self, name: str, inputs: Any, attrs: Any, opset: int) -> Any:
-            own: dict[str, Callable[..., Any]] = {"Clip": _clip, "HardSigmoid": _hard_sigmoid, "HardSwish": _hard_swish}
-            if name in own:
-                value = self.bb.normalize(own[name](relax, inputs, attrs, opset))
-            else:
-                value = super()._convert_operator(name, inputs, attrs, opset)
+            own = operators[name](inputs, attrs, opset) if operators and name in operators else None
+            value = super()._convert_operator(name, inputs, attrs, opset) if own is None else self.bb.normalize(own)
             made.append((value, attrs["tvm_custom"]["name"]))
             return value
 
@@ -128,30 +126,6 @@ def _call_after_nodes(module: Any, made: Sequence[tuple[Any, int]]) -> Any:
             names[binding.var] = names[binding.value]
     module["main"] = Namer().visit_expr(module["main"])
     return module
-
-
-def _between(relax: Any, value: Any, low: Any, high: Any) -> Any:
-    value = value if low is None else relax.op.maximum(value, low)
-    return value if high is None else relax.op.minimum(value, high)
-
-
-def _clip(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
-    data = inputs[0]
-    if opset >= 11:
-        return _between(relax, data, *[*inputs, None, None][1:3])
-    bounds = (attrs.get("min"), attrs.get("max"))
-    return _between(relax, data, *(None if b is None else relax.const(b, str(data.ty.dtype)) for b in bounds))
-
-
-def _hard_sigmoid(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
-    data = inputs[0]
-    const = functools.partial(relax.const, dtype=str(data.ty.dtype))
-    line = relax.op.multiply(data, const(attrs.get("alpha", 0.2)))
-    return _between(relax, relax.op.add(line, const(attrs.get("beta", 0.5))), const(0.0), const(1.0))
-
-
-def _hard_swish(relax: Any, inputs: Any, attrs: Any, opset: int) -> Any:
-    return relax.op.multiply(inputs[0], _hard_sigmoid(relax, inputs, {"alpha": 1 / 6, "beta": 0.5}, opset))
 
 
 def prepare(module: Any, target: Any, lowerings: Any = None, *, tunable: bool = False) -> tuple[Any, list[str]]:

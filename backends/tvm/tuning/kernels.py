@@ -28,6 +28,7 @@ _LIMIT_S = 150.0
 _CODE = (
     "tvm/channels.py",
     "tvm/lowering.py",
+    "tvm/operators.py",
     "tvm/pipeline.py",
     "tvm/tuning/classify.py",
     "tvm/tuning/tasks.py",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ....models.errors import StageError, UnsupportedError
-from .. import channels, lowering, pipeline
+from .. import channels, lowering, operators, pipeline
 from .classify import classify
 from .contract import Task
 
@@ -105,7 +105,7 @@ def imported(model: Path) -> Any:
     import tvm
 
     try:
-        return pipeline.import_onnx(model, channels.pad_channels)
+        return pipeline.import_onnx(model, channels.pad_channels, operators.own_operators())
     except tvm.error.OpNotImplemented as error:
         raise UnsupportedError(" ".join(str(error).split()), blame="importer", stage="tune") from error
     except Exception as error:  # its errors share no base class
