@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from ..models.spec import TensorSpec
@@ -63,6 +64,17 @@ class Profile:
     inference_ms: tuple[float, ...]
     """Wall-clock time of each profiled inference by our own clock, with the profiler on."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def between_ms(self) -> float:
+        """Median over the inferences of what no row of the very inference accounts for.
+
+        The median alone less the rows' medians would tell too much: what interrupts an inference now and then is in few
+        times of any row, and in the median of none.
+        """
+        return median(
+            whole - sum(row.times_ms[place] for row in self.rows) for place, whole in enumerate(self.inference_ms)
+        )
 
 
 class ProfiledSession(Protocol):

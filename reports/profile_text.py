@@ -50,8 +50,9 @@ def profile_report(report: ProfileReport, top: int) -> Group:
 
 
 _LEGEND = (
-    "Residual: median without the profiler less the sum of all rows. Anchored: time in rows whose nodes the runtime "
-    "itself tells; grown: only the graph around them does; runtime: its own copies and conversions."
+    "Residual: median without the profiler less the sum of all rows. Between: what no row accounts for within a "
+    "profiled inference. Anchored: time in rows whose nodes the runtime itself tells; grown: only the graph around "
+    "them does; runtime: its own copies and conversions."
 )
 
 
@@ -78,7 +79,7 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
 
     table = Table(title=Text(_title(setting), style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("backend", min_width=11)
-    for name in ("ms", "residual", "overhead", "anchored", "grown", "runtime", "unmapped"):
+    for name in ("ms", "residual", "between", "overhead", "anchored", "grown", "runtime", "unmapped"):
         table.add_column(name, justify="right", no_wrap=True)
     for profile in sorted(profiles, key=lambda found: found.median_ms):
         label = Text(_clean(profile.backend))
@@ -89,6 +90,7 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
             label,
             words.ms(profile.median_ms),
             _signed(profile.residual_ms / profile.median_ms),
+            _signed(profile.between_ms / profile.median_ms),
             _signed(profile.overhead - 1.0),
             *(words.percent(share) for share in (shares.anchored, shares.grown, shares.runtime, shares.unmapped)),
         )

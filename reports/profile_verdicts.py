@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import words
 from .intervals import Interval
-from .profile_views import Sitting, share
+from .profile_views import Sitting
 from .profiles import BackendProfile
 
 __all__ = [
@@ -103,14 +103,14 @@ def coverage_sentence(sitting: Sitting) -> str:
         least = min(sound, key=lambda found: found.shares.anchored)
         anchored = words.percent(least.shares.anchored)
         unmapped = words.percent(max(found.shares.unmapped for found in sound))
-        residual = max(sound, key=lambda found: abs(share(found.residual_ms, found.median_ms) or 0.0))
+        accounted = max(sound, key=lambda found: abs((found.accounted or 1.0) - 1.0)).accounted or 1.0
         overhead = max(sound, key=lambda found: abs(found.overhead - 1))
         who = f"In {least.backend}" if len(sound) == 1 else "In every backend"
         weak = "" if least.shares.anchored >= _GOOD else f" (least in {least.backend})"
         said.append(
             f"{who} evidence ties at least {anchored} of the time{weak} to nodes of the graph; at most {unmapped} is "
-            "unmapped. What rows sum to differs from the median without the profiler by "
-            f"{signed(residual.residual_ms, residual.median_ms)} at most; profiling costs "
+            "unmapped. Rows and the time between them differ from the median, the cost of profiling added, by "
+            f"{signed(accounted - 1, 1)} at most; profiling costs "
             f"{signed(overhead.overhead - 1, 1)} at most."
         )
     if refused:

@@ -188,6 +188,9 @@ class BackendProfile(_Record):
     """Sum of the rows' medians."""
     residual_ms: float
     """*median_ms* less *sum_ms*: what no row accounts for, or, below zero, what rows tell too much."""
+    between_ms: float
+    """What lies between the rows: median over the profiled inferences of each one's time less its own rows'. Unlike the
+    residual it is not moved by what interrupts single inferences; the profiler's own work is in it."""
     shares: TimeShares
     refused: bool
     """A check failed: which row runs which node is not known."""
@@ -218,6 +221,17 @@ class BackendProfile(_Record):
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     """What holds it back, costliest first."""
+
+    @property
+    def accounted(self) -> float | None:
+        """Rows and what lies between them, as a part of the median with the stated overhead: 1 where they agree."""
+        whole = self.median_ms * self.overhead
+        return (self.sum_ms + self.between_ms) / whole if whole > 0 else None
+
+    @property
+    def own_between_ms(self) -> float:
+        """What lies between the rows without what profiling costs, all of which is taken to lie there."""
+        return self.between_ms - max(0.0, self.overhead - 1.0) * self.median_ms
 
 
 class GroupTimes(_Record):

@@ -44,6 +44,7 @@ def backend_profile(
         inferences=len(taken.profile.inference_ms),
         sum_ms=mapped.sum_ms,
         residual_ms=taken.plain.median - mapped.sum_ms,
+        between_ms=taken.profile.between_ms,
         shares=TimeShares(
             anchored=shares.anchored, grown=shares.grown, runtime=shares.runtime, unmapped=shares.unmapped
         ),

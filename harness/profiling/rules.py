@@ -24,7 +24,7 @@ _ELEMENTWISE = frozenset(
 """What good kernels compute in passing, before they write their result."""
 _FLOATS = ("f16", "f32", "fp16", "fp32", "bf16", "float")
 
-_RESIDUAL_SHARE = 0.03
+_BETWEEN_SHARE = 0.03
 _FIRST_TIMES = 10.0
 
 
@@ -164,13 +164,14 @@ def _copies(profile: BackendProfile) -> Iterator[Finding]:
 
 def _unaccounted(profile: BackendProfile) -> Iterator[Finding]:
     """Time between the rows: calls, scheduling, waiting for threads."""
-    if profile.residual_ms > _RESIDUAL_SHARE * profile.median_ms:
-        each = 1e3 * profile.residual_ms / max(1, len(profile.rows))
-        share = words.percent(profile.residual_ms / profile.median_ms)
+    between = profile.own_between_ms
+    if between > _BETWEEN_SHARE * profile.median_ms:
+        each = 1e3 * between / max(1, len(profile.rows))
+        share = words.percent(between / profile.median_ms)
         yield Finding(
             rule="between-rows",
-            ms=profile.residual_ms,
-            words=f"no row accounts for {words.ms(profile.residual_ms)} ms ({share} of an inference), "
+            ms=between,
+            words=f"no row accounts for {words.ms(between)} ms ({share} of an inference, the profiler's own left out), "
             f"{words.ms(each)} µs for each of {words.plural(len(profile.rows), 'row')}: calls, scheduling, waiting",
             advice="small layers are bound by it: larger batches, fewer threads or a runtime that fuses more have less",
             nodes=_all_nodes(profile),

@@ -34,6 +34,7 @@ def test_a_profile_is_mapped_and_written(sandbox: Any, tiny_onnx: str) -> None:
     assert profile["inferences"] >= 20
     assert profile["overhead"] > 0.5
     assert profile["residual_ms"] == pytest.approx(profile["median_ms"] - profile["sum_ms"])
+    assert 0 < profile["between_ms"] < profile["profiled_ms"]
     assert ["conv", "relu", "pool", "flatten", "head"] == [
         node["name"] for row in profile["rows"] for node in row["nodes"]
     ]

@@ -119,6 +119,7 @@ def make_profile(
         "inferences": 40,
         "sum_ms": summed,
         "residual_ms": median - summed,
+        "between_ms": 1.03 * median - summed,
         "shares": TimeShares(anchored=0.965, grown=0.005, runtime=0.03, unmapped=0.0),
         "refused": False,
         "checks": {"owned once": True, "order": True, "flow": True, "weights": True, "outputs": True},

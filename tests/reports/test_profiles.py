@@ -43,6 +43,7 @@ def _profile(backend: str, **changed: Any) -> BackendProfile:
         "inferences": 40,
         "sum_ms": 5.0,
         "residual_ms": 0.2,
+        "between_ms": 0.2,
         "shares": TimeShares(anchored=0.96, grown=0.01, runtime=0.02, unmapped=0.01),
         "refused": False,
         "checks": {"order": True},

@@ -36,6 +36,7 @@ def profile(*rows: RowTime, backend: str = "ort", variant: str = "net@fp32", **c
         "inferences": 20,
         "sum_ms": total,
         "residual_ms": 0.0,
+        "between_ms": 0.0,
         "shares": TimeShares(anchored=1.0, grown=0.0, runtime=0.0, unmapped=0.0),
         "refused": False,
         "checks": {"order": True},
@@ -101,13 +102,20 @@ class TestRules:
 
     def test_time_between_rows(self) -> None:
         """What no row accounts for is named, in microseconds for each row."""
-        (found,) = explain(profile(row("c", 1.0, node("conv")), median_ms=1.2, residual_ms=0.2))
+        (found,) = explain(profile(row("c", 1.0, node("conv")), median_ms=1.2, between_ms=0.2))
         assert "between-rows" == found.rule
         assert "200" in found.words
 
+    def test_what_profiling_costs_is_not_the_runtimes(self) -> None:
+        """A tenth of the time between the rows is the profiler's; where all of it is, nothing is found."""
+        facts = {"median_ms": 1.2, "between_ms": 0.2}
+        (found,) = explain(profile(row("c", 1.0, node("conv")), **facts, overhead=1.1))
+        assert 0.08 == pytest.approx(found.ms)
+        assert () == explain(profile(row("c", 1.0, node("conv")), **facts, overhead=1.2))
+
     def test_the_first_inference_comes_last(self) -> None:
         """However long it takes: it happens once."""
-        (first, last) = explain(profile(row("c", 1.0, node("conv")), first_ms=900.0, median_ms=1.2, residual_ms=0.2))
+        (first, last) = explain(profile(row("c", 1.0, node("conv")), first_ms=900.0, median_ms=1.2, between_ms=0.2))
         assert ["between-rows", "first-inference"] == rules(first, last)
         assert last.once
 
@@ -128,7 +136,7 @@ class TestRules:
     def test_every_finding_names_nodes(self) -> None:
         """Those of all rows where it concerns them all."""
         rows = row("c", 1.0, node("conv")), row("in", 0.3, kind="Reorder", standing="runtime", serves=("conv",))
-        found = explain(profile(*rows, median_ms=1.5, residual_ms=0.2, first_ms=99.0))
+        found = explain(profile(*rows, median_ms=1.5, between_ms=0.2, first_ms=99.0))
         assert {"copies", "between-rows", "first-inference"} == set(rules(*found))
         assert {("conv",)} == {finding.nodes for finding in found}
 
@@ -207,7 +215,7 @@ class TestAgainst:
 
     def test_alone_it_is_explained_by_the_rules(self) -> None:
         """Against nothing."""
-        one = profile(row("c", 1.0, node("conv")), median_ms=1.2, residual_ms=0.2)
+        one = profile(row("c", 1.0, node("conv")), median_ms=1.2, between_ms=0.2)
         found = explain_cell(ProfileReport(bakeoff_version="0", target_id="t", profiles=(one,), groups=()), one)
         assert found.against is None
         assert ["between-rows"] == rules(*found.findings)

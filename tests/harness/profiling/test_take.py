@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bakeoff.backends.profile import Claim, Row
+from bakeoff.backends.profile import Claim, Profile, Row
 from bakeoff.harness.profiling.take import decode_rows, encode_rows
 from bakeoff.harness.protocol import Message
 from bakeoff.models.errors import UnsupportedError
@@ -44,6 +44,14 @@ def test_rows_survive_the_way() -> None:
         Row(name="b", kind="Reorder", role="runtime", times_ms=(0.5, 0.5), output_shape=(1, 8)),
     )
     assert rows == decode_rows(encode_rows(rows))
+
+
+def test_interruptions_within_rows_do_not_count_as_time_between_them() -> None:
+    """Each inference has one row that was interrupted, always another: no row's median shows it."""
+    times = ((5.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 5.0))
+    rows = tuple(Row(name=f"r{place}", kind="Conv", role="compute", times_ms=each) for place, each in enumerate(times))
+    assert 0.5 == Profile(rows=rows, inference_ms=(7.5, 7.25, 9.0)).between_ms
+    assert 7.5 == Profile(rows=(), inference_ms=(7.5, 7.25, 9.0)).between_ms
 
 
 @pytest.mark.slow
