@@ -189,7 +189,8 @@ def _dots(points: Sequence[_Point], x: Spec, y: Spec, styles: Styles) -> Spec:
     return {
         "data": {"values": values},
         "params": [{"name": "pick", "select": {"type": "point", "fields": ["backend"]}, "bind": "legend"}],
-        "mark": {"type": "point", "filled": False, "strokeWidth": 1.7},
+        # Hundreds of them one by one are nothing to listen to: the chart's description has the costliest.
+        "mark": {"type": "point", "filled": False, "strokeWidth": 1.7, "aria": False},
         "encoding": {
             "x": x,
             "y": y,

@@ -24,6 +24,7 @@ from bakeoff.harness.live import LiveCell
 from bakeoff.harness.timing import Rotation, run_block
 
 sys.path.insert(0, str(Path(__file__).parent))
+import pages
 import variants
 from journeys import default_run, killed_runs
 from lab import BareLoop, Bench, alternate, bench
@@ -238,8 +239,9 @@ BARS: dict[str, Callable[[], bool]] = {
     "price": lambda: variants.price(say),
     "repair": lambda: variants.repair(say),
     "twice": lambda: variants.twice(say),
+    "report": lambda: pages.report(say),
 }
-_LOCKED = ("bare", "group", "vendors", "overhead", "speed")
+_LOCKED = ("bare", "group", "vendors", "overhead", "speed", "report")
 
 
 def main(names: Sequence[str]) -> int:

@@ -177,9 +177,13 @@ def test_a_run_shows_the_profiles_of_its_target(
 
 
 @pytest.mark.slow
-def test_thousands_of_layers_stay_small(profiled: ModuleType, plausible: ModuleType) -> None:
-    """A run of twenty cells with a profile of 5,000 rows: under 5 MB."""
-    report = profiled.make_report(layers=1250, variants=("fp32", "int8"), backends=("onnxruntime", "openvino"))
+@pytest.mark.parametrize(("layers", "variants", "backends"), [(1250, 2, 2), (250, 4, 5)])
+def test_thousands_of_layers_stay_small(
+    profiled: ModuleType, plausible: ModuleType, layers: int, variants: int, backends: int
+) -> None:
+    """A run of twenty cells and more with a profile of 5,000 rows, of few deep nets or of many: under 5 MB."""
+    names = ("fp32", "int8", "channel50", "channel50+int8")[:variants], tuple(profiled.BACKENDS)[:backends]
+    report = profiled.make_report(layers=layers, variants=names[0], backends=names[1])
     assert 5000 <= sum(len(profile.rows) for profile in report.profiles)
     assert 5e6 > len(render_html([plausible.quick_run(200)], [report.model_copy(update={"target_id": "t1"})]).encode())
 
