@@ -25,6 +25,7 @@ from bakeoff.harness.timing import Rotation, run_block
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pages
+import profiles
 import variants
 from journeys import default_run, killed_runs
 from lab import BareLoop, Bench, alternate, bench
@@ -239,9 +240,11 @@ BARS: dict[str, Callable[[], bool]] = {
     "price": lambda: variants.price(say),
     "repair": lambda: variants.repair(say),
     "twice": lambda: variants.twice(say),
+    "sums": lambda: profiles.sums(say),
+    "mapping": lambda: profiles.mapping(say),
     "report": lambda: pages.report(say),
 }
-_LOCKED = ("bare", "group", "vendors", "overhead", "speed", "report")
+_LOCKED = ("bare", "group", "vendors", "overhead", "speed", "sums", "mapping", "report")
 
 
 def main(names: Sequence[str]) -> int:
