@@ -15,6 +15,7 @@ from ..models.errors import StageError, UnsupportedError
 from .base import Array, CompileRequest, Device, Executed, LoadRequest, Probe
 from .host import isa, package_versions
 from .openvino_layers import executed_type, heavy_layers
+from .openvino_names import readable
 from .options import SHARE, check_device, read_options
 from .precision import precision_name
 from .profile import ProfiledSession
@@ -101,7 +102,7 @@ class OpenVinoBackend:
         signature = read_signature(request.model)
         core = _openvino().Core()
         try:
-            model = core.read_model(request.model)
+            model = core.read_model(readable(request.model))
         except Exception as error:
             raise _failed(error, "importer", "compile") from error
         try:

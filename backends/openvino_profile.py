@@ -9,6 +9,7 @@ from ..models.errors import StageError
 from .base import Array, LoadRequest
 from .openvino import OpenVinoSession, import_blob
 from .openvino_counters import MOST_INFERENCES, Counters
+from .openvino_names import own_names
 from .openvino_rows import describe_rows, read_layers
 from .profile import Row
 from .profile_graph import read_profiled_graph
@@ -55,12 +56,14 @@ class OpenVinoProfile(OpenVinoSession):
 
     def rows(self) -> tuple[Row, ...]:
         """The layers that ran, in order of execution."""
+        import onnx
+
         layers = read_layers(self._compiled)
         names = {layer.name for layer in layers}
         if unknown := self._executed - names:
             raise _failed(f"the runtime graph has no layer {sorted(unknown)[0]!r}, which counts")
         times = {name: tuple(us.get(name, 0.0) / 1e3 for us in self._times_us) for name in self._executed}
-        return describe_rows(layers, times, read_profiled_graph(self._model))
+        return describe_rows(layers, times, read_profiled_graph(self._model), own_names(onnx.load(self._model)))
 
     def _read(self) -> dict[str, float]:
         """Microseconds of each layer since the counters were read."""

@@ -64,10 +64,15 @@ def read_layers(compiled: Any) -> list[Layer]:
 
 
 def describe_rows(
-    layers: Sequence[Layer], times_ms: Mapping[str, tuple[float, ...]], graph: ProfiledGraph
+    layers: Sequence[Layer],
+    times_ms: Mapping[str, tuple[float, ...]],
+    graph: ProfiledGraph,
+    own_names: Mapping[str, str],
 ) -> tuple[Row, ...]:
-    """Rows of those of *layers* that took *times_ms*, by name."""
-    claims = _settled({layer.name: _claims(layer, graph) for layer in layers if layer.name in times_ms}, layers, graph)
+    """Rows of those of *layers* that took *times_ms*, by name; *own_names* as nodes went in (see `openvino_names`)."""
+    named = {own_names.get(name, name): name for name in graph.nodes}
+    taken = [layer for layer in layers if layer.name in times_ms]
+    claims = _settled({layer.name: _claims(layer, graph, named) for layer in taken}, layers, graph)
     thin = thinned(graph)
     rows: list[Row] = []
     sources: dict[str, frozenset[int]] = {}
@@ -95,18 +100,18 @@ def describe_rows(
     return tuple(rows)
 
 
-def _claims(layer: Layer, graph: ProfiledGraph) -> tuple[Claim, ...]:
+def _claims(layer: Layer, graph: ProfiledGraph, named: Mapping[str, str]) -> tuple[Claim, ...]:
     """The nodes that the layer is said to be of, each once; it may be called after a node or after its result."""
     originals = layer.facts["originalLayersNames"].split(",")
-    return settle_claims(pair for original in originals for pair in _node_of(original, graph))
+    return settle_claims(pair for original in originals for pair in _node_of(original, graph, named))
 
 
-def _node_of(original: str, graph: ProfiledGraph) -> Iterator[tuple[str, Evidence]]:
+def _node_of(original: str, graph: ProfiledGraph, named: Mapping[str, str]) -> Iterator[tuple[str, Evidence]]:
     """The node of that name, or of the name less what OpenVINO has put behind it: "conv/WithoutBiases"."""
     name, whole = original, True
     while name:
-        if name in graph.nodes:
-            yield name, "name" if whole else "rule"
+        if name in named:
+            yield named[name], "name" if whole else "rule"
             return
         if name in graph.maker:
             yield graph.maker[name], "value" if whole else "rule"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import onnx
 import pytest
 from bakeoff.backends.openvino_counters import MOST_INFERENCES, Counters
+from bakeoff.backends.openvino_names import own_names, readable
 from bakeoff.backends.openvino_strides import thinned
 from bakeoff.backends.profile_graph import ProfiledGraph
 from hypothesis import given
@@ -71,3 +76,43 @@ def test_strides_that_move_towards_the_input() -> None:
     graph = helper.make_graph(nodes, "g", [source], sinks, initializer=tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     assert {"main", "relu"} == thinned(ProfiledGraph(model))
+
+
+def _shared_names(first: str, activation: str, last: str) -> Any:
+    """Two convolutions with a Relu between them, called so; values are x, c, r, y, weights w and v."""
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name=first, pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name=activation),
+        helper.make_node("Conv", ["r", "v"], ["y"], name=last),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 8, 8]) for name in "xy"]
+    weights = {"w": random.standard_normal((8, 8, 3, 3)), "v": random.standard_normal((8, 8, 1, 1))}
+    tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], initializer=tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_only_names_of_other_values_are_changed(tmp_path: Path) -> None:
+    """A node may be called after its own result; a file without trouble goes in as it is."""
+    assert {} == own_names(_shared_names("c", "relu", "y"))
+    assert {"w": "w/node0", "y": "y/node0"} == own_names(_shared_names("w", "y", "last"))
+    assert {"w": "w/node1"} == own_names(_shared_names("w", "w/node0", "last"))
+    path = tmp_path / "model.onnx"
+    onnx.save(_shared_names("c", "relu", "y"), path)
+    assert path == readable(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "names", [("w", "relu", "last"), ("conv", "w", "v"), ("x", "y", "c"), ("w_1", "w", "last"), ("v", "x", "w")]
+)
+def test_nodes_with_the_names_of_other_values_are_followed(
+    names: tuple[str, str, str], tmp_path: Path, profiled: Any
+) -> None:
+    """Of weights, of the input, of another node's result: each node is claimed by the layer that runs it."""
+    path = tmp_path / "shared.onnx"
+    onnx.save(_shared_names(*names), path)
+    _, rows = profiled("openvino", path)
+
+    assert [list(names[:2]), list(names[2:])] == [list(row.nodes) for row in rows if row.nodes]
