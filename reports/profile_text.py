@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import words
 from .layer_words import layer_label
+from .profile_verdicts import signed
 from .profiles import BackendProfile, GroupTimes, ProfileReport, VariantTimes
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
         table.add_row(
             label,
             words.ms(profile.median_ms),
-            _signed(profile.residual_ms / profile.median_ms),
-            _signed(profile.between_ms / profile.median_ms),
-            _signed(profile.overhead - 1.0),
+            signed(profile.residual_ms, profile.median_ms),
+            signed(profile.between_ms, profile.median_ms),
+            signed(profile.overhead - 1, 1),
             *(words.percent(share) for share in (shares.anchored, shares.grown, shares.runtime, shares.unmapped)),
         )
     return table
@@ -116,10 +117,6 @@ def _limits(profiles: Sequence[BackendProfile]) -> Table:
             words.ms(profile.rows_limit_ms),
         )
     return table
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}%"
 
 
 def _remarks(profiles: Sequence[BackendProfile]) -> Iterator[Text]:

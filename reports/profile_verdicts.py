@@ -38,8 +38,8 @@ def interval_of(profile: BackendProfile) -> str:
 
 
 def signed(part: float, whole: float) -> str:
-    """*part* of *whole* as a percentage with its sign."""
-    return f"{100 * part / whole:+.1f}%" if whole > 0 else words.MISSING
+    """*part* of *whole* as a percentage with its sign; nothing is +0.0%."""
+    return f"{round(100 * part / whole, 1) or 0.0:+.1f}%" if whole > 0 else words.MISSING
 
 
 def change(ms: float) -> str:

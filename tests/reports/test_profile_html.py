@@ -62,7 +62,12 @@ def _hostile(report: ProfileReport) -> ProfileReport:
 def reports(profiled: ModuleType) -> dict[str, ProfileReport]:
     """Reports of every kind."""
     refused = profiled.make_profile(
-        "openvino", refused=True, checks={"order": False}, failures={"order": ("a before b",)}, suspicious=("busy",)
+        "openvino",
+        refused=True,
+        checks={"order": False},
+        failures={"order": ("a before b",)},
+        suspicious=("busy",),
+        notes=("measure again with `bakeoff target --remeasure`",),
     )
     plain = profiled.make_report()
     return {
@@ -142,9 +147,10 @@ def test_the_page_says_what_a_layer_needs(pages: dict[str, str]) -> None:
 
 @pytest.mark.slow
 def test_what_can_be_typed_is_code(pages: dict[str, str]) -> None:
-    """In findings it stands between backticks, which no page shows; what is in it stays text."""
+    """In findings and notes it stands between backticks, which no page shows; what is in it stays text."""
     assert "<code>--layout &lt;NHWC&gt;</code>" in pages["plain"]
-    assert "`" not in _visible(pages["plain"])
+    assert "<code>bakeoff target --remeasure</code>" in pages["refused"]
+    assert "`" not in _visible(pages["plain"] + pages["refused"])
 
 
 @pytest.mark.slow
