@@ -36,19 +36,25 @@ BACKENDS = ("onnxruntime", "openvino", "tvm", "inductor", "litert")
 SHUFFLES = 60
 SECONDS = 2.0
 """Sampling time of each cell."""
+TURNS = 4
+"""A cell that was profiled while the machine was busy is profiled anew, so many times at most."""
 
 
 def sums(say: Say, models: Sequence[str] = MODELS, backends: Sequence[str] = BACKENDS) -> bool:
-    """Rows and what lies between them, over the unprofiled median with the stated overhead: within 10%."""
+    """Rows and what lies between them, over the unprofiled median with the stated overhead: within 10%.
+
+    It can be met on a quiet machine only: what interrupts an inference is in its time, and in the median of no row.
+    """
     met = True
     for model in models:
-        for cell, taken, graph in _profiled(model, backends):
+        for cell, taken, graph in _profiled(model, backends, TURNS):
             found = _record(cell, taken, graph)
             share = found.accounted or 0.0
             bar = (
                 f"{cell.full_variant} in {cell.backend}: rows {found.sum_ms:.2f} and between {found.between_ms:.2f} ms"
             )
             bar += f" over {found.median_ms:.2f} ms x {found.overhead:.3f}"
+            bar += f" (suspicious: {'; '.join(taken.suspicious)})" if taken.suspicious else ""
             met &= say(bar, share, "0.9-1.1", abs(share - 1) <= 0.1)
     return met
 
@@ -57,7 +63,7 @@ def mapping(say: Say, models: Sequence[str] = MODELS, backends: Sequence[str] = 
     """Each convolution and product owned once, nearly all of the time anchored, and every shuffle refused."""
     met = True
     for model in models:
-        for cell, taken, graph in _profiled(model, backends):
+        for cell, taken, graph in _profiled(model, backends, 1):
             mapped = map_profile(graph, taken.profile)
             name = f"{cell.full_variant} in {cell.backend}"
             failed = [check for check, failures in mapped.failures.items() if failures]
@@ -76,8 +82,8 @@ def _record(cell: CellSpec, taken: Taken, graph: Graph) -> BackendProfile:
     return backend_profile(cell, taken, map_profile(graph, taken.profile), graph, version="", onnx_sha256="")
 
 
-def _profiled(model: str, backends: Sequence[str]) -> Iterator[tuple[CellSpec, Taken, Graph]]:
-    """*model* in both variants, profiled as `bakeoff profile` does it."""
+def _profiled(model: str, backends: Sequence[str], turns: int) -> Iterator[tuple[CellSpec, Taken, Graph]]:
+    """*model* in both variants, profiled as `bakeoff profile` does it; suspicious cells up to *turns* times."""
     names = ", ".join(f'"{name}"' for name in backends)
     text = (
         f'name = "bench"\n[matrix]\nmodels = ["{model}"]\nvariants = ["fp32", "int8"]\nbackends = [{names}]\n'
@@ -89,7 +95,11 @@ def _profiled(model: str, backends: Sequence[str]) -> Iterator[tuple[CellSpec, T
         if ready.failed:
             raise RuntimeError("; ".join(f"{cell.key}: {error}" for cell, error in ready.failed.items()))
         for group in group_cells(ready.seats):
-            taken = _taken(suite, ready, group, Path(folder))
+            taken: dict[str, Taken] = {}
+            for _ in range(turns):
+                doubtful = [cell for cell in group if cell.key not in taken or taken[cell.key].suspicious]
+                if doubtful:
+                    taken |= _taken(suite, ready, doubtful, Path(folder))
             for cell in group:
                 yield cell, taken[cell.key], Graph(read_nodes(ready.subjects[cell].exported.path))
 
