@@ -78,7 +78,9 @@ def _coverage(setting: Setting, profiles: Sequence[BackendProfile]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(_title(setting), style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=Text(_title(setting), style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0
+    )
     table.add_column("backend", min_width=11)
     for name in ("ms", "residual", "between", "overhead", "anchored", "grown", "runtime", "unmapped"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -103,9 +105,9 @@ def _limits(profiles: Sequence[BackendProfile]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("backend", min_width=11)
-    for name in ("ms", "limit, ms", "efficiency", "bound by", "limit of its rows, ms"):
+    for name in ("ms", "limit, ms", "efficiency", "bound by", "rows' limit, ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for profile in sorted(profiles, key=lambda found: found.median_ms):
         table.add_row(
@@ -149,13 +151,13 @@ def _layers(groups: Sequence[GroupTimes], top: int) -> Table:
     limited = any(group.limit_ms is not None for group in groups)
     shown = sorted(groups, key=lambda group: -max(group.ms.values()))[:top]
     rest = [group for group in groups if group not in shown]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=bool(rest))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_footer=bool(rest))
     table.add_column("layer, ms", min_width=20, footer=f"{len(rest)} others" if rest else "")
     for backend in backends:
         footer = words.ms(sum(group.ms.get(backend, 0.0) for group in rest))
         table.add_column(_clean(backend), justify="right", no_wrap=True, footer=footer)
     if limited:
-        for name in ("limit", "best of limit"):
+        for name in ("limit", "reached"):
             table.add_column(name, justify="right", no_wrap=True)
     for group in shown:
         cells = [words.ms(group.ms.get(backend)) for backend in backends]
@@ -189,14 +191,14 @@ def _variants(layers: Sequence[VariantTimes], top: int) -> Iterator[Table]:
             if any(backend in layer.ms[other] for layer in both)
         ]
         title = Text(f"{_clean(first)} and {_clean(other)}, {words.plural(layers[0].threads, 'thread')}", style="bold")
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
         table.add_column("layer, ms", min_width=20)
         for backend in backends:
             table.add_column(_clean(backend), justify="right", no_wrap=True)
         for layer in sorted(both, key=lambda layer: -_change(layer, first, other))[:top]:
             pairs = ((layer.ms[first].get(backend), layer.ms[other].get(backend)) for backend in backends)
             table.add_row(
-                _clean(layer_label(layer)), *(f"{words.ms(before)} → {words.ms(after)}" for before, after in pairs)
+                _clean(layer_label(layer)), *(f"{words.ms(before)}\n→ {words.ms(after)}" for before, after in pairs)
             )
         yield table
 

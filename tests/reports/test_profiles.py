@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -106,6 +107,19 @@ class TestText:
         for figure in ("5.20", "+3.8%", "+1.9%", "96.0%", "1.0%", "2.0%"):
             assert figure in text
         assert max(len(line) for line in text.splitlines()) <= 80
+
+    def test_five_backends_fit_into_eighty_columns(self, profiled: ModuleType) -> None:
+        """No table loses a column, and no figure its end: its cells name what they are of."""
+        text = _shown(profiled.make_report(variants=("fp32", "int8"), backends=tuple(profiled.BACKENDS)))
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= 80
+        rows = [[line for line in lines if line.strip().startswith(f"{backend} ")] for backend in profiled.BACKENDS]
+        assert {4} == {len(found) for found in rows}  # coverage and limits, of two variants
+        heads = [line for line in lines if "layer, ms" in line]
+        assert 3 == len(heads)
+        assert all(backend in head for backend in profiled.BACKENDS for head in heads)
+        assert "…" not in "".join(heads)
+        assert {7} == {found[0].count("%") for found in rows}
 
     def test_layers_are_ranked_and_the_rest_is_summed(self) -> None:
         """A backend that has no row of its own for a layer gets a dash, not a zero."""
