@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pages
 import profiles
 import variants
+import winograd
 from journeys import default_run, killed_runs
 from lab import BareLoop, Bench, alternate, bench
 
@@ -243,6 +244,7 @@ BARS: dict[str, Callable[[], bool]] = {
     "sums": lambda: profiles.sums(say),
     "mapping": lambda: profiles.mapping(say),
     "report": lambda: pages.report(say),
+    "winograd": lambda: winograd.error(say),
 }
 _LOCKED = ("bare", "group", "vendors", "overhead", "speed", "sums", "mapping", "report")
 
