@@ -16,6 +16,9 @@ __all__ = ["describe_rows"]
 
 _INTEGER = re.compile(r"_q(conv|linear)")
 
+_INTEGER_POOL = "quantized::max_pool2d"
+"""Takes the maximum of rounded values, in place of the rounding behind it too; it bears the name of that one only."""
+
 
 def describe_rows(
     calls: Sequence[Call], times_ms: Sequence[tuple[float, ...]], nodes: Nodes, graph: ProfiledGraph
@@ -30,7 +33,8 @@ def describe_rows(
     rows = []
     for place, call in enumerate(calls):
         weights = _weights(call, nodes)
-        claims = settle_claims(_claims(weights, ran[place], multiplied, nodes))
+        found = [*_claims(weights, ran[place], multiplied, nodes), *_pools(call, ran[place], nodes, graph)]
+        claims = settle_claims(found)
         rows.append(
             Row(
                 name=names[place],
@@ -78,6 +82,19 @@ def _claims(
         node = nodes.onnx_nodes.get(name)
         if node and node not in multiplied:
             yield node, "name"
+
+
+def _pools(call: Call, ran: Sequence[str], nodes: Nodes, graph: ProfiledGraph) -> Iterator[tuple[str, Evidence]]:
+    """The MaxPool that a kernel for rounded values runs: that whose result is rounded by the node that the call names.
+
+    torch has that kernel for a MaxPool between a DequantizeLinear and a QuantizeLinear only.
+    """
+    if call.event != _INTEGER_POOL:
+        return
+    for rounding in filter(None, map(nodes.onnx_nodes.get, ran)):
+        source = graph.maker.get(graph.nodes[rounding].input[0], "") if rounding in graph.nodes else ""
+        if source and graph.op_type(rounding) == "QuantizeLinear" and graph.op_type(source) == "MaxPool":
+            yield source, "rule"
 
 
 def _prepares(ran: Sequence[str], multiplied: set[str], nodes: Nodes) -> bool:

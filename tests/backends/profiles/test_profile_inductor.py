@@ -205,6 +205,33 @@ def test_padding_in_front_of_a_convolution_is_the_runtimes(name: str) -> None:
     assert rows[0].output_shape is None
 
 
+def _pooled(before: str) -> ProfiledGraph:
+    """A result of the operator *before*, and its rounding."""
+    nodes = [
+        helper.make_node(before, ["x"], ["a"], name="pool"),
+        helper.make_node("QuantizeLinear", ["a", "s"], ["b"], name="round"),
+    ]
+    return ProfiledGraph(helper.make_model(helper.make_graph(nodes, "g", [], [])))
+
+
+@pytest.mark.parametrize(
+    ("event", "before", "claims"),
+    [
+        ("quantized::max_pool2d", "MaxPool", {"round": "name", "pool": "rule"}),
+        ("quantized::max_pool2d", "Relu", {"round": "name"}),
+        ("graph_0_cpp_fused_round_1", "MaxPool", {"round": "name"}),
+    ],
+)
+def test_pooling_of_rounded_values_runs_the_pool(event: str, before: str, claims: dict[str, str]) -> None:
+    """Its kernel bears the name of the rounding behind the pool only; no other kernel runs what is in front of one."""
+    call = Call(event=event, own=False, words=(), nodes=("fused",), reads=())
+    nodes = Nodes(onnx_nodes={"fused": "round"}, shapes={"fused": (1, 8, 4, 4)})
+
+    (row,) = describe_rows([call], [(1.0,)], nodes, _pooled(before))
+
+    assert claims == {claim.node: claim.evidence for claim in row.claims}
+
+
 def test_nodes_are_kept(tmp_path: Path) -> None:
     """As they were."""
     save_nodes(tmp_path, _NODES)
