@@ -72,13 +72,13 @@ def build(model: str, threads: int):
 
 _SOURCE = """\
     source = Path(model)
-    imported = import_onnx(source)"""
+    imported = import_onnx(source, zero_pads=True)"""
 
 # LiteRT quantizes the float model by itself: that file and the calibration data are looked for beside the quantized one
 # first, so that a bundle of all three can be carried elsewhere.
 _FLOAT_SOURCE = """\
     source = beside(model, {float_model!r})
-    imported = import_onnx(source)"""
+    imported = import_onnx(source, zero_pads=True)"""
 
 _QUANTIZE = """\
         modules = {{node: module for module, node in imported.onnx_names.items()}}

@@ -36,7 +36,7 @@ def convert(request: CompileRequest, signature: Signature) -> tuple[dict[str, st
 
     quantization = request.quantization
     _check(quantization, signature)
-    imported = import_onnx(quantization.float_model if quantization else request.model)
+    imported = import_onnx(quantization.float_model if quantization else request.model, zero_pads=True)
     examples = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in signature.inputs)
     path = request.out / MODEL
     with _quiet():

@@ -28,6 +28,7 @@ from .names import Names
 from .node import Converter, OnnxNode, Step, Tensor, unsupported
 from .padding import pad_quantized
 from .shapes import Shapes
+from .signs import Signs
 from .unsigned import shift_to_unsigned
 
 __all__ = ["Imported", "import_onnx", "supported_ops"]
@@ -57,10 +58,12 @@ def supported_ops() -> frozenset[str]:
     return frozenset(_table())
 
 
-def import_onnx(model: Path, *, stage: str = "compile", even: bool = False) -> Imported:
+def import_onnx(model: Path, *, stage: str = "compile", even: bool = False, zero_pads: bool = False) -> Imported:
     """Import the ONNX file *model*, whose inputs must have static shapes.
 
     *even*: where convolutions pad one side more than the other, enlarge their kernels, if that is faster in torch.
+    *zero_pads*: pad with zeros in front of a MaxPool whose input is never negative, which gives the same maximum;
+    torch's own pooling pads with the lowest number, which not every compiler has a fast kernel for.
 
     What depends on shapes and constants alone is computed at once. Raises `UnsupportedError` with the node and its
     operator for what the importer lacks, `StageError` for a graph that contradicts itself; both name *stage*.
@@ -75,7 +78,7 @@ def import_onnx(model: Path, *, stage: str = "compile", even: bool = False) -> I
     if even:
         enlarge_kernels(proto)
     pad_quantized(proto)
-    return _Walk(proto, stage).imported()
+    return _Walk(proto, stage, zero_pads=zero_pads).imported()
 
 
 def _table() -> dict[str, Converter]:
@@ -85,11 +88,13 @@ def _table() -> dict[str, Converter]:
 class _Walk:
     """State of one import: what is known of each value so far."""
 
-    def __init__(self, proto: Any, stage: str) -> None:
+    def __init__(self, proto: Any, stage: str, *, zero_pads: bool) -> None:
         import torch
 
         self.proto = proto
         self.stage = stage
+        self.zero_pads = zero_pads
+        self.signs = Signs()
         self.table = _table()
         self.opsets = {entry.domain.replace("ai.onnx", ""): entry.version for entry in proto.opset_import}
         self.root = torch.nn.Module()
@@ -116,8 +121,10 @@ class _Walk:
             if value.name not in self.constants:
                 name = self.names.take(value.name)
                 self.values[value.name] = self.graph.create_node("placeholder", name, name=name)
-        for node, name in zip(graph.node, self.module_names, strict=True):
-            self._import_node(self._view(node), name)
+        for proto, name in zip(graph.node, self.module_names, strict=True):
+            node = self._view(proto)
+            self._import_node(node, name)
+            self.signs.see(node)
         self.graph.output(tuple(self._value(value.name) for value in graph.output))
         module = torch.fx.GraphModule(self.root, self.graph).eval()
         return Imported(module=module, onnx_names=self.onnx_names, quantized=self.quantized)
@@ -143,6 +150,7 @@ class _Walk:
             shape_of=self._shape,
             stage=self.stage,
             weights_only=self.weights_only,
+            zero_pads=self.zero_pads and bool(node.input) and self.signs.never_negative(node.input[0]),
         )
 
     def _shape(self, name: str) -> tuple[int, ...]:

@@ -43,6 +43,8 @@ class OnnxNode:
     """"compile" or "load": what an error names."""
     weights_only: bool = False
     """Nothing in the graph quantizes an activation, so that quantized weights are multiplied in float."""
+    zero_pads: bool = False
+    """What is taken the maximum of is never negative, and is to be padded with zeros, in front of that."""
 
     def has(self, position: int) -> bool:
         """Whether the input at *position* is given."""

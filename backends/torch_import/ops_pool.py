@@ -42,7 +42,12 @@ def _max_pool(node: OnnxNode) -> Step:
     if node.wants(1):
         raise unsupported(node, "its output Indices")
     window = _window(node)
-    pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(window.kernel) - 1]
+    pool: Any = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(window.kernel) - 1]
+    if node.zero_pads and window.overlaps:
+        # What no window reaches at the end stays: a crop would be an operator more.
+        zeros = [max(0, pad) for pad in window.exact_pads(list(node.shape(0))[2:])]
+        if any(zeros):
+            return call(node, lambda x: pool(functional.pad(x, zeros), window.kernel, window.strides), 0)
 
     def native(x: Tensor) -> Any:
         return pool(x, window.kernel, window.strides, window.begins, window.dilations, window.ceil)

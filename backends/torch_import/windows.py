@@ -28,6 +28,12 @@ class Window:
         return self.begins == self.ends and min(self.begins, default=0) >= 0
 
     @property
+    def overlaps(self) -> bool:
+        """Whether each window holds something of the input, for sure: without gaps, and larger than all padding."""
+        pads = [*zip(self.begins, self.ends, self.kernel, strict=True)]
+        return max(self.dilations) == 1 and all(min(a, b) >= 0 and max(a, b) < size for a, b, size in pads)
+
+    @property
     def spans(self) -> list[int]:
         """What one window covers of each axis."""
         return [dilation * (size - 1) + 1 for size, dilation in zip(self.kernel, self.dilations, strict=True)]
