@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import onnx
 import pytest
 from bakeoff.backends.litert_events import DELEGATED, OWN, Event, take_events
 from bakeoff.backends.litert_native import NativeError, NativeEvent, NativeModel
@@ -141,8 +144,6 @@ def test_own_kernels_tell_their_operator() -> None:
 @pytest.fixture
 def graph() -> ProfiledGraph:
     """Two convolutions of one weight each with Relu, the second's input added before its Relu."""
-    import numpy as np
-
     random = np.random.default_rng(0)
     weights = {name: random.standard_normal((4, 4, 3, 3)).astype(np.float32) for name in ("w1", "w2")}
     nodes = [
@@ -191,3 +192,30 @@ def test_a_weight_of_another_node_leaves_a_row_unclaimed(graph: ProfiledGraph) -
     ]
 
     assert [["conv2"], []] == [[claim.node for claim in claims] for claims in found]
+
+
+@pytest.mark.slow
+def test_padding_in_front_of_a_pool_is_the_runtimes(tmp_path: Path, profiled: Any) -> None:
+    """The pool is one row of its node, its padding with zeros another one of nobody; convolutions keep theirs."""
+    random = np.random.default_rng(0)
+    window: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="stem", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("MaxPool", ["r"], ["p"], name="pool", **window),
+        helper.make_node("Conv", ["p", "v"], ["y"], name="out", pads=[1, 1, 1, 1]),
+    ]
+    shapes = {"w": (16, 3, 3, 3), "v": (8, 16, 3, 3)}
+    tensors = [numpy_helper.from_array(random.standard_normal(s).astype(np.float32), n) for n, s in shapes.items()]
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 32])
+    sink = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 16, 16])
+    path = tmp_path / "pool.onnx"
+    graph = helper.make_graph(nodes, "g", [source], [sink], initializer=tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+
+    _, rows = profiled("litert", path)
+
+    assert [("relu", "stem"), ("pool",), ("out",)] == [row.nodes for row in rows if row.nodes]
+    assert ["compute"] * 3 == [row.role for row in rows if row.nodes]
+    assert {"runtime"} == {row.role for row in rows if not row.nodes}
+    assert any("Pad" in row.name for row in rows if not row.nodes), [row.name for row in rows]

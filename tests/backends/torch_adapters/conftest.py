@@ -87,6 +87,24 @@ def residual(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def pooled(tmp_path: Path) -> Path:
+    """Convolutions with Relu, before pooling with pads, and without, before another one; input (1, 3, 16, 16)."""
+    random = np.random.default_rng(0)
+    window: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="stem", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("MaxPool", ["r"], ["p"], name="above", **window),
+        helper.make_node("Conv", ["p", "w2", "b"], ["d"], name="out", pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["d"], ["y"], name="either", **window),
+    ]
+    shapes = {"w": (16, 3, 3, 3), "w2": (16, 16, 3, 3), "b": (16,)}
+    constants = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    ends = [_value("x", (1, 3, 16, 16))], [_value("y", (1, 16, 4, 4))]
+    return _save(tmp_path / "pooled.onnx", nodes, *ends, constants)
+
+
+@pytest.fixture
 def two_ways(tmp_path: Path) -> Path:
     """Two inputs of different shapes, three outputs of different dtypes, in an order that shows mistakes."""
     nodes = [

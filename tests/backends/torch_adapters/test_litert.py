@@ -44,6 +44,36 @@ for name, kind, keep in json.loads(sys.argv[4]):
     print(json.dumps(LiteRtBackend().compile(CompileRequest(model=model, out=out, quantization=given))))
 """
 
+_POOL = """
+import json, sys
+from collections import Counter
+from pathlib import Path
+import litert_torch
+import numpy as np
+import torch
+from ai_edge_litert.interpreter import Interpreter
+from bakeoff.backends.litert_quantize import quantize
+from bakeoff.backends.torch_import import import_onnx
+
+model, images, folder = map(Path, sys.argv[1:])
+feed = np.load(images)["images"][:1]
+found = []
+for zero_pads in (False, True):
+    imported = import_onnx(model, zero_pads=zero_pads)
+    path = folder / f"{zero_pads}.tflite"
+    litert_torch.convert(imported.module, (torch.from_numpy(feed),)).export(str(path))
+    rounded, _ = quantize(path, "int8", calibration=images, keep={}, module=imported.module)
+    for content in (path.read_bytes(), rounded):
+        interpreter = Interpreter(model_content=content, num_threads=1)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], feed)
+        interpreter.invoke()
+        result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        operators = Counter(operator["op_name"] for operator in interpreter._get_ops_details())
+        found.append((result.tobytes().hex(), operators["PADV2"], float(np.ptp(result)) > 0))
+print(json.dumps(found))
+"""
+
 _COMPILE = """
 import sys
 from pathlib import Path
@@ -110,6 +140,29 @@ def test_quantizes_by_its_own_tool(
         assert ("quantized weights" in facts["details"]) == (name == "weights")
     assert all("static_wi8_ai8" in lines[0] for lines in notes[:2])
     assert ["nowhere is not kept in float: the float model has no such node"] == notes[1][1:]
+
+
+@pytest.mark.slow
+def test_zeros_in_front_of_a_pool_change_no_bit(
+    tmp_path: Path, pooled: Path, images: Path, in_fresh_process: Any, expected: Any, same: Any
+) -> None:
+    """In float and in int8: XNNPACK pads with zeros only; what may be negative, LiteRT pads itself."""
+    command = [sys.executable, "-c", _POOL, str(pooled), str(images), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    before, rounded_before, after, rounded_after = json.loads(done.stdout.splitlines()[-1])
+
+    assert before[0] == after[0]
+    assert rounded_before[0] == rounded_after[0]
+    assert [2, 2, 1, 1] == [padded for _, padded, _ in (before, rounded_before, after, rounded_after)]
+    assert all(varied for *_, varied in (before, rounded_before))
+
+    command = [sys.executable, "-c", _COMPILE, str(pooled), str(tmp_path / "artifact")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    outputs, facts = in_fresh_process("litert", pooled, tmp_path / "artifact")
+    same(expected(pooled), outputs)
+    assert ["1 x PADV2 in LiteRT's own kernel"] == facts["fallbacks"]
 
 
 def test_all_that_the_quantizer_is_given_is_in_the_key(convolution: Path, images: Path, two_ways: Path) -> None:
