@@ -250,7 +250,7 @@ def test_only_what_was_compiled_for_it_is_profiled(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["plain", "mobile", "qdq"])
 def test_every_convolution_is_found(net: str, nets: Path, profiled: Any) -> None:
-    """Each convolution and product is claimed by one row, with its weights where they are packed; all are timed."""
+    """Each convolution and product is claimed by one row (weights told where packed), each pool too; all are timed."""
     graph, rows = profiled("inductor", nets / f"{net}.onnx")
 
     owners = {name: [row for row in rows if name in row.nodes] for name in graph.heavy}
@@ -258,6 +258,8 @@ def test_every_convolution_is_found(net: str, nets: Path, profiled: Any) -> None
     for name, (row,) in owners.items():
         assert row.weight_shape in (graph.heavy[name].weight_shape, None)
         assert row.weight_shape or row.name.startswith("graph_")
+    pools = [name for name in graph.nodes if graph.op_type(name) == "MaxPool"]
+    assert [1] * len(pools) == [len([row for row in rows if name in row.nodes]) for name in pools]
     assert {4} == {len(row.times_ms) for row in rows}
     assert all(time > 0 for row in rows for time in row.times_ms)
 
