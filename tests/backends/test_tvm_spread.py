@@ -44,7 +44,7 @@ def run(module, *shapes):
     return out.numpy()
 
 told = []
-for side, channels in ((14, 16), (2, 8)):
+for side, channels in ((14, 32), (2, 8)):
     shapes = ((1, side, side, channels), (3, 3, channels, channels))
     for candidate, module in scheduled(kernel(side, channels)):
         before = run(module, *shapes)

@@ -106,7 +106,7 @@ def test_weights_stream_through_where_all_sums_fit_the_first_cache(size: int, st
     shape = {**SHAPES["conv"], "y": size, "x": size}
     grid = grid_of(replace(_task("t"), shape=shape), AVX2, 1)
     assert streams is any(candidate["order"] == "s" for candidate in grid.first)
-    whole = {**grid.first[0], "th": size, "order": "s"}
+    whole = {**grid.first[0], "th": size, "order": "s", "pad": "root"}
     assert streams is grid.valid(whole)
     assert grid.valid({**whole, "th": whole["tile"][0], "tile": [whole["tile"][0], 7, 8]})
 

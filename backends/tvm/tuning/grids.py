@@ -37,10 +37,13 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
     }
 
     def valid(candidate: Candidate) -> bool:
+        if candidate["th"] % candidate["tile"][0] != 0:
+            return False
+        if candidate["order"] == "s":
+            # Padding beside the loop over channels would keep that one from running in parallel.
+            return candidate["pad"] != "row" and _panel_bytes(candidate, shape) <= _PANEL_BYTES
         # Padding inside a loop over rows that is fused with another would be done once for each of both.
-        apart = candidate["par"] != "yf" or candidate["pad"] != "row"
-        kept = candidate["order"] != "s" or _panel_bytes(candidate, shape) <= _PANEL_BYTES
-        return bool(candidate["th"] % candidate["tile"][0] == 0 and apart and kept)
+        return candidate["par"] != "yf" or candidate["pad"] != "row"
 
     unroll = max(d for d in axes["ui"] if d <= 4)
     chosen = _spread(tiles, 14)
@@ -51,7 +54,8 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
             [("no", pads[0])] if threads == 1 else [("y", pads[0]), ("yf", pads[0] if pads[0] != "row" else "root")]
         )
     ]
-    streamed = [{**guess, "th": shape["y"], "order": "s"} for guess in first[:2]]
+    padded = {"pad": "root"} if shape["pad"] else {}
+    streamed = [{**guess, "th": shape["y"], "order": "s", **padded} for guess in first[:2]]
     streamed = [guess for guess in streamed if valid(guess)]
     return Grid(axes=axes, valid=valid, first=(*first[:1], *streamed, *first[1:]))
 
