@@ -41,9 +41,9 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
             return False
         if candidate["order"] == "s":
             # Padding beside the loop over channels would keep that one from running in parallel.
-            return candidate["pad"] != "row" and _panel_bytes(candidate, shape) <= _PANEL_BYTES
+            return bool(candidate["pad"] != "row" and _panel_bytes(candidate, shape) <= _PANEL_BYTES)
         # Padding inside a loop over rows that is fused with another would be done once for each of both.
-        return candidate["par"] != "yf" or candidate["pad"] != "row"
+        return bool(candidate["par"] != "yf" or candidate["pad"] != "row")
 
     unroll = max(d for d in axes["ui"] if d <= 4)
     chosen = _spread(tiles, 14)
