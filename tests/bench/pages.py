@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from bakeoff.reports.profiles import ProfileReport
 from bakeoff.reports.results import Run
 from bakeoff.reports.write import write_report
+
+sys.path.insert(0, str(Path(__file__).parent.with_name("reports")))
+import plausible_profiles
+import plausible_runs
 
 Say = Callable[[str, float, str, bool], bool]
 LAYERS = 250
@@ -24,10 +26,9 @@ TURNS = 3
 def report(say: Say) -> bool:
     """A run of 20 cells with their profiles, 5,000 rows in all: the page's size, and the seconds until it is there and
     until Chromium has sorted a table of it by another column."""
-    runs, profiles = _module("plausible_runs"), _module("plausible_profiles")
-    run: Run = runs.quick_run(200)
-    found: ProfileReport = profiles.make_report(
-        layers=LAYERS, variants=VARIANTS, backends=tuple(profiles.BACKENDS), target_id=run.target_id
+    run: Run = plausible_runs.quick_run(200)
+    found: ProfileReport = plausible_profiles.make_report(
+        layers=LAYERS, variants=VARIANTS, backends=tuple(plausible_profiles.BACKENDS), target_id=run.target_id
     )
     rows = sum(len(profile.rows) for profile in found.profiles)
     print(f"        {len(run.cells)} cells, {len(found.profiles)} profiles, {rows} rows", flush=True)
@@ -64,14 +65,3 @@ def _usable_s(page: Path) -> float:
         taken = time.perf_counter() - begin
         browser.close()
     return taken
-
-
-def _module(name: str) -> ModuleType:
-    """A module beside the tests of reports, loaded by path because test folders are no packages."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.with_name("reports") / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Meter", "build", "random_tensor"]
+__all__ = ["Meter", "build", "bytes_of", "constants_of", "random_tensor", "shapes_of"]
 
 # One timing is a batch of calls as long as this, and these share this budget.
 _BATCH_S = 0.003
@@ -62,9 +62,9 @@ class Meter:
         """
         import tvm
 
-        weights = [i for i in weights if _bytes(shapes[i]) >= _COLD_BYTES]
+        weights = [i for i in weights if bytes_of(shapes[i]) >= _COLD_BYTES]
         base = [self._tensor(i, *shape) for i, shape in enumerate(shapes)]
-        own = sum(_bytes(shapes[i]) for i in weights)
+        own = sum(bytes_of(shapes[i]) for i in weights)
         copies = min(12, max(2, size // own)) if own else 1
         sets = []
         for _ in range(copies):
@@ -104,7 +104,19 @@ def random_tensor(shape: tuple[int, ...], dtype: str) -> Any:
     return tvm.runtime.tensor(np.random.default_rng(0).uniform(-1, 1, shape).astype(dtype))
 
 
-def _bytes(shape: tuple[tuple[int, ...], str]) -> int:
+def shapes_of(main: Any) -> list[tuple[tuple[int, ...], str]]:
+    """Shape and type of each argument of the PrimFunc *main*."""
+    return [(tuple(int(extent) for extent in one.ty.shape), str(one.ty.dtype)) for one in main.params]
+
+
+def constants_of(main: Any) -> list[int]:
+    """Which arguments of the PrimFunc *main* are constants of the graph."""
+    named = main.attrs is not None and "layout_free_buffers" in main.attrs
+    return [int(place) for place in main.attrs["layout_free_buffers"]] if named else []
+
+
+def bytes_of(shape: tuple[tuple[int, ...], str]) -> int:
+    """Bytes of an argument, as `shapes_of` tells it."""
     import numpy as np
 
     return int(np.prod(shape[0], dtype=np.int64)) * np.dtype(shape[1]).itemsize

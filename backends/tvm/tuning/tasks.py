@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ....models.errors import StageError, UnsupportedError
 from .. import channels, lowering, operators, pipeline
 from .classify import classify
 from .contract import Task
+from .measure import bytes_of, constants_of, shapes_of
 
 __all__ = ["Extracted", "Graph", "Item", "extract", "extract_module", "imported"]
 
@@ -82,7 +80,7 @@ def extract_module(prepared: Any, target: dict[str, Any]) -> list[Item]:
     items = []
     for extracted in ms.relax_integration.extract_tasks(prepared, tvm.target.Target(target), {}):
         module = extracted.dispatched[0]
-        facts = classify(module)
+        facts, shapes = classify(module), shapes_of(module["main"])
         workload = [str(part) for part in ms.database.Workload(module).as_json()]
         task = Task(
             hash=workload[0],
@@ -94,7 +92,7 @@ def extract_module(prepared: Any, target: dict[str, Any]) -> list[Item]:
             variant=facts.variant,
             site=facts.site,
             epilogue=facts.epilogue,
-            weights_bytes=_constant_bytes(module["main"]),
+            weights_bytes=sum(bytes_of(shapes[place]) for place in constants_of(module["main"])),
         )
         items.append(Item(task=task, workload=workload, module=module))
     return sorted(items, key=lambda item: (-item.task.weight * item.task.flops, item.task.name, item.task.hash))
@@ -111,11 +109,3 @@ def imported(model: Path) -> Any:
     except Exception as error:  # its errors share no base class
         text = " ".join(str(error).split())[:2000]
         raise StageError(f"{type(error).__name__}: {text}", blame="importer", stage="tune") from error
-
-
-def _constant_bytes(main: Any) -> int:
-    """Bytes of the arguments of the PrimFunc *main* that are constants of the graph."""
-    if main.attrs is None or "layout_free_buffers" not in main.attrs:
-        return 0
-    types = [main.params[int(place)].ty for place in main.attrs["layout_free_buffers"]]
-    return sum(math.prod(int(e) for e in one.shape) * np.dtype(str(one.dtype)).itemsize for one in types)

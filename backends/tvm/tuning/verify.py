@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..records_apply import rewriting_blocks
-from .measure import build, random_tensor
+from .measure import build, random_tensor, shapes_of
 
 __all__ = ["Judge"]
 
@@ -74,8 +74,7 @@ def _outputs(module: Any, kernel: Any, rewritten: dict[int, Any]) -> dict[int, A
     main = module["main"]
     written = _written(main)
     arguments = []
-    for place, parameter in enumerate(main.params):
-        shape, dtype = tuple(int(extent) for extent in parameter.ty.shape), str(parameter.ty.dtype)
+    for place, (shape, dtype) in enumerate(shapes_of(main)):
         tensor = random_tensor(shape, dtype)
         if place in written:  # what is not written must show
             floating = np.issubdtype(tensor.numpy().dtype, np.floating)

@@ -22,7 +22,7 @@ from ....models.wire import encode_error
 from .. import pipeline
 from ..records_apply import keeps_constants, scheduled, whole
 from .contract import Task
-from .measure import Meter, build
+from .measure import Meter, build, constants_of, shapes_of
 from .record_json import RecordWriter
 from .stock import sample, search
 from .verify import Judge
@@ -107,11 +107,9 @@ class _Worker:
 
         module = self._module(request["task"])
         stripped = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(loops.mod)["main"]
-        shapes = [(tuple(int(e) for e in p.ty.shape), str(p.ty.dtype)) for p in stripped.params]
+        shapes = shapes_of(stripped)
         if request.get("cold"):
-            attributes = module["main"].attrs
-            weights = [int(i) for i in attributes["layout_free_buffers"]] if "layout_free_buffers" in attributes else []
-            seconds = self._meter.cold(kernel, shapes, weights, request["cold"])
+            seconds = self._meter.cold(kernel, shapes, constants_of(module["main"]), request["cold"])
         else:
             seconds = self._meter.hot(kernel, shapes, request.get("best"))
         workload = ms.database.Workload(module)
