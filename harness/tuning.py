@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,9 @@ __all__ = ["TuneOrder", "tune_suite"]
 
 TUNABLE = ("tvm",)
 """Backends whose schedules a search finds."""
+
+# Candidates built at the same time: each takes half a gigabyte, and they are timed one by one, which bounds the gain.
+_MOST_LANES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,9 +206,11 @@ def _tune(order: TuneOrder, ground: _Ground, job: CellSpec, *, seconds: float | 
             target=ground.target,
             python=ground.python,
             warm=tuple(_warm(order, ground, folder)),
+            lanes=min(_MOST_LANES, all_cores(ground.cores, own_cgroup().limits().cpu_quota_cores)),
+            building_cores=tuple(ground.cores),
+            timing_cores=choose_cores(job.threads, ground.cores),
         )
-        with _pinned(choose_cores(job.threads, ground.cores)):
-            result = tune(request, order.listener.follow(name, seconds, trials))
+        result = tune(request, order.listener.follow(name, seconds, trials))
     except CellError as error:
         return Outcome(cell=job, database=folder, error=error)
     seen = None
@@ -239,18 +243,3 @@ def _warm(order: TuneOrder, ground: _Ground, own: Path) -> Iterator[Path]:
             if not folder.exists():
                 write_folder(read_pack(file), folder)
             yield folder
-
-
-@contextmanager
-def _pinned(cores: Sequence[int]) -> Iterator[None]:
-    """Run the block, and all processes that it starts, on *cores*, where the system can do that."""
-    pin: Callable[[int, Any], None] | None = getattr(os, "sched_setaffinity", None)
-    if pin is None:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    pin(0, cores)
-    try:
-        yield
-    finally:
-        pin(0, before)

@@ -87,7 +87,7 @@ def tuned(net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with two trials or so for each task of the net."""
     folder = tmp_path_factory.mktemp("tuned") / "db"
     seen: list[Progress] = []
-    result = tune(TuneRequest(model=net, database=folder, trials=60), seen.append)
+    result = tune(TuneRequest(model=net, database=folder, trials=60, lanes=2), seen.append)
 
     assert not result.interrupted
     assert 60 == result.trials == sum(task.trials for task in result.tasks)
@@ -275,9 +275,9 @@ def test_the_same_seed_and_trials_tune_the_same_workloads(net: Path, tmp_path: P
     """Even where the trials do not suffice for all tasks."""
     sets = []
     for name in ("one", "two"):
-        tune(TuneRequest(model=net, database=tmp_path / name, trials=5, seed=7))
+        tune(TuneRequest(model=net, database=tmp_path / name, trials=5, seed=7, lanes=2))
         lines = (tmp_path / name / "trials.jsonl").read_text().splitlines()
-        sets.append([json.loads(line)["task"] for line in lines])
+        sets.append(sorted(json.loads(line)["task"] for line in lines))
 
     assert sets[0] == sets[1]
     assert 5 == len(sets[0])
@@ -291,7 +291,7 @@ import sys
 from pathlib import Path
 from bakeoff.backends.tvm.tuning.contract import TuneRequest
 from bakeoff.backends.tvm.tuning.tuner import tune
-tune(TuneRequest(model=Path(sys.argv[1]), database=Path(sys.argv[2]), trials=1000),
+tune(TuneRequest(model=Path(sys.argv[1]), database=Path(sys.argv[2]), trials=1000, lanes=2),
      lambda told: print(told.trials, flush=True))
 """
     command = [sys.executable, "-c", code, str(net), str(folder)]
@@ -363,7 +363,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 _LOSSY_RECORD = """
-import json, sys
+import json, sys, tempfile
 from pathlib import Path
 from bakeoff.backends.tvm import pipeline
 tvm = pipeline.import_tvm(1)
@@ -378,7 +378,7 @@ item = next(item for item in tasks.extract(model, facts, variants=[]).items if i
 candidate = {"tile": [1, 1, 32], "th": 1, "ui": 1, "order": "f", "pad": "inline", "par": "no"}
 lossy = templates.apply_template(item.module, "conv", candidate)
 mended = scheduled(whole(lossy.trace, item.module), item.module)
-judge = verify.Judge(facts)
+judge = verify.Judge(facts, Path(tempfile.mkdtemp(dir=folder.parent)))
 verdicts = []
 for loops in (lossy, mended):
     try:
@@ -431,7 +431,7 @@ tvm = pipeline.import_tvm(1)
 from bakeoff.backends.tvm.tuning import grids, measure, targets, tasks, templates, verify
 facts = targets.resolve(None, 1)
 target = tvm.target.Target(facts)
-judge, seen = verify.Judge(facts), []
+judge, seen = verify.Judge(facts, Path(sys.argv[2])), []
 for item in tasks.extract(Path(sys.argv[1]), facts, variants=[]).items:
     if item.task.kind == "conv":
         grid = grids.grid_of(item.task, targets.vector_of(facts), 1)
@@ -443,9 +443,9 @@ print(json.dumps(seen))
 """
 
 
-def test_weights_that_stream_through_give_the_same_sums(net: Path) -> None:
+def test_weights_that_stream_through_give_the_same_sums(net: Path, tmp_path: Path) -> None:
     """Convolutions of 3x3 and 1x1 on small images begin with such candidates; none computes something else."""
-    seen = json.loads(_run(_STREAMED, net))
+    seen = json.loads(_run(_STREAMED, net, tmp_path))
     assert {1, 3} == {kernel for kernel, _, _ in seen}
     assert all(panel == height for _, height, panel in seen)
 

@@ -27,6 +27,8 @@ class Budget:
     trials: int | None
     clock: Callable[[], float] = time.monotonic
     spent: int = 0
+    underway: int = 0
+    """Trials that have begun and are not spent yet."""
     _start: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,7 +44,7 @@ class Budget:
 
         Each of these is taken to last *cost* times as long as trials did so far.
         """
-        if self.trials is not None and self.spent + keep_trials >= self.trials:
+        if self.trials is not None and self.spent + self.underway + keep_trials >= self.trials:
             return False
         each = self.elapsed_s / self.spent if self.spent else 0.0
         return self.seconds is None or self.elapsed_s + keep_trials * cost * each < self.seconds

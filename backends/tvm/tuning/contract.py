@@ -93,6 +93,21 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A candidate that is to be tried."""
+
+    task: str
+    """Hash of the task's workload."""
+    candidate: Mapping[str, Any]
+    """As its template reads it, or {"trace": n} for MetaSchedule's own."""
+    stage: Stage
+    cold_bytes: int = 0
+    """So many bytes of weights are touched from one call to the next with the same ones; 0: they stay in the caches."""
+    trace: Any = None
+    """A record of MetaSchedule's own that takes the place of the task's template."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """One candidate that was tried: a line of `trials.jsonl`."""
 
@@ -133,6 +148,12 @@ class TuneRequest:
     """Different starting tiles from which each task is refined."""
     trial_timeout_s: float = 10.0
     """A candidate that takes longer to build and time is killed and costs one trial."""
+    lanes: int = 1
+    """Candidates that are built at the same time; they are timed one by one. The stock space has one at a time."""
+    building_cores: tuple[int, ...] = ()
+    """Where candidates are built; (): wherever the system likes."""
+    timing_cores: tuple[int, ...] = ()
+    """Where they are timed; (): where they were built."""
     target: Mapping[str, Any] | None = None
     """TVM's target; None: this CPU's. Its num-cores is set to *threads*."""
     python: str = sys.executable

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from .budget import Budget
 from .choice import Choice, choose
-from .contract import CurvePoint, Progress, ProgressCallback, Stage, Task, TaskResult, Trial, TuneRequest, TuneResult
+from .contract import (
+    CurvePoint,
+    Progress,
+    ProgressCallback,
+    Proposal,
+    Stage,
+    Task,
+    TaskResult,
+    Trial,
+    TuneRequest,
+    TuneResult,
+)
 from .grids import grid_of
-from .process import CandidateError, Worker
 from .records import Records
 from .search import TaskSearch, key_of
 from .tasks_wire import Found
-from .tiles import Candidate, Vector
+from .tiles import Vector
 from .warm import warm_candidates
 
 __all__ = ["Ledger", "place_of"]
@@ -23,13 +34,12 @@ _log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """Tries candidates in the worker and writes each down, on disk first."""
+    """Writes down what became of each candidate, on disk first."""
 
     def __init__(
         self,
         request: TuneRequest,
         *,
-        worker: Worker,
         records: Records,
         found: Found,
         vector: Vector,
@@ -47,7 +57,6 @@ class Ledger:
         }
         self.warm = warm_candidates(request.warm)
         self._tasks = found.tasks
-        self._worker = worker
         self._progress = progress
         self._before_s = records.elapsed_s
         self._failed: Counter[str] = Counter()
@@ -61,33 +70,38 @@ class Ledger:
         """Tasks of all variants, heaviest first within a variant."""
         return self._tasks
 
-    def attempt(
-        self, one: TaskSearch, candidate: Candidate, stage: Stage, trace: Any = None, cold_bytes: int = 0
-    ) -> tuple[float | None, str]:
-        """Spend one trial on *candidate*: its seconds, None where it failed, and then why.
+    def begin(self, proposal: Proposal) -> dict[str, Any]:
+        """A trial begins: what a worker is asked."""
+        one = self.searches[proposal.task]
+        self.budget.underway += 1
+        one.underway.add(key_of(proposal.candidate))
+        asked: dict[str, Any] = {"do": "trial", "task": one.task.hash, "kind": one.task.kind, "best": one.best}
+        asked["candidate"] = proposal.candidate
+        if proposal.trace is not None:
+            asked["trace"] = proposal.trace
+        if proposal.cold_bytes:
+            asked["cold"] = proposal.cold_bytes
+        return asked
 
-        *trace* is a record of MetaSchedule's own that takes the place of the task's template. With *cold_bytes*, so
-        many bytes of weights are touched from one call to the next with the same ones.
-        """
-        seconds, record, error = None, None, ""
-        try:
-            asked = self._question(one, candidate, cold_bytes=cold_bytes, trace=trace)
-            answer = self._worker.ask(asked, self.request.trial_timeout_s)
-            seconds, record = answer["seconds"], answer["record"]
-        except CandidateError as failure:
-            error = str(failure)
-            _log.debug("%s %s: %s", one.task.name, candidate, error)
+    def finish(self, proposal: Proposal, answer: Mapping[str, Any] | None, error: str) -> None:
+        """A trial is spent: what the worker answered, or None and why it failed."""
+        one = self.searches[proposal.task]
+        seconds, record = (None, None) if answer is None else (answer["seconds"], answer["record"])
+        if error:
+            _log.debug("%s %s: %s", one.task.name, proposal.candidate, error)
+        one.underway.discard(key_of(proposal.candidate))
+        self.budget.underway -= 1
         self.budget.spent += 1
         trial = Trial(
             task=one.task.hash,
             kind=one.task.kind,
             shape=one.task.shape,
             variant=one.task.variant,
-            candidate=candidate,
+            candidate=proposal.candidate,
             space=self.request.space,
-            stage=stage,
+            stage=proposal.stage,
             seconds=seconds,
-            cold=cold_bytes > 0,
+            cold=proposal.cold_bytes > 0,
             error=error,
             elapsed_s=self._before_s + self.budget.elapsed_s,
         )
@@ -95,17 +109,7 @@ class Ledger:
         self._remember(trial)
         self._tried[one.task.hash] += 1
         self._failed[one.task.hash] += bool(error)
-        self.tell(stage, one)
-        return seconds, error
-
-    def _question(self, one: TaskSearch, candidate: Candidate, *, cold_bytes: int, trace: Any) -> dict[str, Any]:
-        asked: dict[str, Any] = {"do": "trial", "task": one.task.hash, "kind": one.task.kind, "candidate": candidate}
-        asked["best"] = one.best
-        if trace is not None:
-            asked["trace"] = trace
-        if cold_bytes:
-            asked["cold"] = cold_bytes
-        return asked
+        self.tell(proposal.stage, one)
 
     def _remember(self, trial: Trial) -> None:
         """Take in a trial, of this call or an earlier one, if it belongs to one of this model's tasks."""

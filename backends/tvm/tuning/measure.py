@@ -30,6 +30,15 @@ def build(scheduled: Any, target: Any) -> Any:
         return tvm.tirx.build(stripped, target=target)
 
 
+@dataclass(frozen=True)
+class ColdSets:
+    """The same arguments several times, each with weights of its own, and what is read between two rounds of them."""
+
+    sets: Sequence[Sequence[Any]]
+    others: Any
+    """An array of doubles in place of all other weights."""
+
+
 @dataclass
 class Meter:
     """Times kernels in this process on random data, which it keeps for the next kernel of the same shapes."""
@@ -38,9 +47,12 @@ class Meter:
     _others: Any = None
     """Doubles that stand for the weights of other kernels."""
 
-    def hot(self, kernel: Any, shapes: Sequence[tuple[tuple[int, ...], str]], best: float | None) -> float:
-        """Seconds of one call with all data in the caches if they are large enough; rough where far above *best*."""
-        call, arguments = kernel["main"], [self._tensor(i, *shape) for i, shape in enumerate(shapes)]
+    def arguments(self, shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any]:
+        """Data for one call of a kernel."""
+        return [self._tensor(i, *shape) for i, shape in enumerate(shapes)]
+
+    def hot(self, call: Any, arguments: Sequence[Any], best: float | None) -> float:
+        """Seconds of one *call* with all data in the caches if they are large enough; rough where far above *best*."""
         once = min(_timed(call, arguments, 1) for _ in range(2))
         if best is not None and once > 3 * best:
             return once
@@ -53,17 +65,15 @@ class Meter:
                 break
         return _quantile(times, 0.3)
 
-    def cold(
-        self, kernel: Any, shapes: Sequence[tuple[tuple[int, ...], str]], weights: Sequence[int], size: int
-    ) -> float:
-        """Seconds of one call whose *weights* (positions of arguments) were last used *size* bytes of weights ago.
+    def cold_sets(self, shapes: Sequence[tuple[tuple[int, ...], str]], weights: Sequence[int], size: int) -> ColdSets:
+        """Data for calls of a kernel whose *weights* (places of arguments) were last used *size* bytes of weights ago.
 
         What other kernels of the model do in between is to read theirs, which takes the place of these in the caches.
         """
         import tvm
 
         weights = [i for i in weights if bytes_of(shapes[i]) >= _COLD_BYTES]
-        base = [self._tensor(i, *shape) for i, shape in enumerate(shapes)]
+        base = self.arguments(shapes)
         own = sum(bytes_of(shapes[i]) for i in weights)
         copies = min(12, max(2, size // own)) if own else 1
         sets = []
@@ -72,13 +82,16 @@ class Meter:
             for i in weights:
                 arguments[i] = tvm.runtime.tensor(base[i].numpy())
             sets.append(arguments)
-        call, others = kernel["main"], self._others_of(size - copies * own)
+        return ColdSets(sets, self._others_of(size - copies * own))
+
+    def cold(self, call: Any, data: ColdSets) -> float:
+        """Seconds of one *call* with weights that are out of the caches."""
         times: list[float] = []
         start = time.perf_counter()
-        while len(times) < 4 * copies or time.perf_counter() - start < 2 * _BUDGET_S:
-            others.sum()
-            times += [_timed(call, arguments, 1) for arguments in sets]
-        return _quantile(times[copies:], 0.4)
+        while len(times) < 4 * len(data.sets) or time.perf_counter() - start < 2 * _BUDGET_S:
+            data.others.sum()
+            times += [_timed(call, arguments, 1) for arguments in data.sets]
+        return _quantile(times[len(data.sets) :], 0.4)
 
     def _others_of(self, size: int) -> Any:
         """An array of about *size* bytes that exist in memory; empty where that is negative."""
@@ -97,11 +110,16 @@ class Meter:
 
 
 def random_tensor(shape: tuple[int, ...], dtype: str) -> Any:
-    """A new tensor of values between -1 and 1, always the same."""
+    """A new tensor, always the same: floats between -1 and 1, 8-bit integers from 0 to 8, zeros for other types."""
     import numpy as np
     import tvm
 
-    return tvm.runtime.tensor(np.random.default_rng(0).uniform(-1, 1, shape).astype(dtype))
+    generator = np.random.default_rng(0)
+    if dtype in ("int8", "uint8"):
+        return tvm.runtime.tensor(generator.integers(0, 9, shape, dtype))
+    if "int" in dtype or dtype == "bool":
+        return tvm.runtime.tensor(np.zeros(shape, dtype))
+    return tvm.runtime.tensor((2 * generator.random(shape, np.float32) - 1).astype(dtype))
 
 
 def shapes_of(main: Any) -> list[tuple[tuple[int, ...], str]]:

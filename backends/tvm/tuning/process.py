@@ -38,7 +38,9 @@ class Worker:
         self._scratch = tempfile.TemporaryDirectory(prefix="bakeoff-tvm-")
         self._opening = dict(opening)
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Any = None
+        self._greeted = False
+        self.channel: Any = None
+        """Where the living worker's answers come in: for `multiprocessing.connection.wait`, with those of others."""
         self.facts: dict[str, Any] = {}
         self._log = (Path(self._scratch.name) / "log").open("w+b")
 
@@ -59,27 +61,38 @@ class Worker:
 
     def open(self) -> dict[str, Any]:
         """Start the worker; what it answers to the opening: target, TVM's version, vector registers."""
+        self.launch()
+        if not self._greeted:
+            self._greet()
+        return self.facts
+
+    def launch(self) -> None:
+        """Start the worker, if there is none, without waiting until it is ready."""
         if self._process is None:
             self._start()
-        return self.facts
 
     def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """The worker's answer. A death or a time-out raises `CandidateError` and costs this request only.
 
         Raises the worker's own `BakeoffError`, and `StageError` where no worker comes up at all.
         """
+        self.send(request)
+        return self.receive(timeout_s)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Begin a request, or answer what the worker said meanwhile. Raises `CandidateError` where it has died."""
         self.open()
-        return self._exchange(request, timeout_s)
+        self._send(message)
 
     def converse(self, request: Mapping[str, Any], timeout_s: float) -> Iterator[tuple[dict[str, Any], Any]]:
         """Messages of a long request, each with the function that answers it, until one says that it is the last."""
         self.open()
-        self._channel.send_bytes(json.dumps(request).encode())
+        self._send(request)
         while True:
-            message = self._receive(timeout_s)
+            message = self.receive(timeout_s)
             if message.get("last"):
                 return
-            yield message, lambda answer: self._channel.send_bytes(json.dumps(answer).encode())
+            yield message, self._send
 
     def stop(self) -> None:
         """Kill the worker, if there is one."""
@@ -88,8 +101,20 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._channel.close()
-        self._process = None
+        self.channel.close()
+        self._process, self._greeted = None, False
+
+    def freeze(self) -> None:
+        """Stop the worker where it stands, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def _start(self) -> None:
         ours, theirs = Pipe()
@@ -106,26 +131,34 @@ class Worker:
             start_new_session=True,
         )
         theirs.close()
-        self._channel = ours
+        self.channel = ours
+
+    def _greet(self) -> None:
         try:
             scratch = tempfile.mkdtemp(dir=self._scratch.name)
-            self.facts = self._exchange({**self._opening, "do": "open", "scratch": scratch}, _START_S)
+            self._send({**self._opening, "do": "open", "scratch": scratch})
+            self.facts = self.receive(_START_S)
+            self._greeted = True
         except CandidateError as error:
             raise StageError(f"no worker for TVM's tuning comes up: {error}", blame="harness", stage="tune") from error
 
-    def _exchange(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _send(self, message: Mapping[str, Any]) -> None:
         try:
-            self._channel.send_bytes(json.dumps(request).encode())
+            self.channel.send_bytes(json.dumps(message).encode())
         except OSError:
             raise CandidateError(self._bury()) from None
-        return self._receive(timeout_s)
 
-    def _receive(self, timeout_s: float) -> dict[str, Any]:
+    def receive(self, timeout_s: float) -> dict[str, Any]:
+        """What the worker says next.
+
+        A death or a time-out raises `CandidateError` and costs this request only; the worker's own `BakeoffError` is
+        raised as it is.
+        """
         try:
-            if not self._channel.poll(timeout_s):
+            if not self.channel.poll(timeout_s):
                 self.stop()
                 raise CandidateError(f"timed out after {timeout_s:g} s")
-            answer = json.loads(self._channel.recv_bytes())
+            answer = json.loads(self.channel.recv_bytes())
         except (EOFError, OSError):
             raise CandidateError(self._bury()) from None
         except BaseException:

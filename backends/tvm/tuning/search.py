@@ -31,6 +31,7 @@ class TaskSearch:
         self.times: dict[str, float | None] = {}
         self.candidates: dict[str, Candidate] = {}
         self.cold: dict[str, float] = {}
+        self.underway: set[str] = set()
         self._rng = random.Random(f"{seed} {task.hash}")
         self._starts = starts
         self._walk: Iterator[Candidate] | None = None
@@ -60,14 +61,14 @@ class TaskSearch:
     def first(self, count: int, others: Sequence[Candidate] = ()) -> Candidate | None:
         """The next of the first *count* guesses, led by *others* (best ones of like tasks) where they fit this grid."""
         guesses = [*(other for other in others if self.grid.holds(other)), *self.grid.first]
-        return next((guess for guess in guesses[:count] if key_of(guess) not in self.times), None)
+        return next((guess for guess in guesses[:count] if not self._known(guess)), None)
 
     def refine(self) -> Candidate | None:
         """The next step from the best candidates so far; None where no axis improves any of them any more."""
         if self._walk is None:
             self._walk = self._steps()
         for candidate in self._walk:
-            if key_of(candidate) not in self.times:
+            if not self._known(candidate):
                 return candidate
         return None
 
@@ -75,9 +76,14 @@ class TaskSearch:
         """A random candidate that was not tried; None where it finds none."""
         for _ in range(32):
             candidate = self.grid.sample(self._rng)
-            if candidate is not None and key_of(candidate) not in self.times:
+            if candidate is not None and not self._known(candidate):
                 return candidate
         return None
+
+    def _known(self, candidate: Candidate) -> bool:
+        """Whether it was tried, or is just being tried."""
+        key = key_of(candidate)
+        return key in self.times or key in self.underway
 
     def _steps(self) -> Iterator[Candidate]:
         """Walk along the axes from each start in turn, following whatever is faster."""

@@ -1,11 +1,13 @@
-"""The stages of tuning; each spends trials of the ledger as long as the budget lasts."""
+"""The stages of tuning; each makes plans, one for each lane, that propose trials as long as the budget lasts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .budget import Purse
-from .contract import Kind
+from .contract import Kind, Proposal
+from .lanes import Plan
 from .ledger import Ledger, place_of
 from .process import Worker
 from .search import TaskSearch, key_of
@@ -37,14 +39,18 @@ _COLD_KINDS = ("conv", "winograd", "dense")
 _FAR = 1.5
 
 # So many times as long as others they last: weights are copied first, and each copy is timed several times.
-_COLD_COST = 2.0
+_COLD_COST = 1.6
 
 # MetaSchedule's search may think this long between two candidates.
 _THINK_S = 600.0
 
 
-def cover(ledger: Ledger) -> None:
+def cover(ledger: Ledger) -> list[Plan]:
     """A few guesses for every task; all tasks get their first before any gets its second."""
+    return [_cover(ledger)] * ledger.request.lanes
+
+
+def _cover(ledger: Ledger) -> Plan:
     searches = ledger.searches.values()
     wanted = sum(_GUESSES[one.task.kind] for one in searches)
     share = min(1.0, _COVER_TRIALS / max(1, wanted))
@@ -58,7 +64,7 @@ def cover(ledger: Ledger) -> None:
                 continue
             if not ledger.budget.left():
                 return
-            ledger.attempt(one, candidate, "cover")
+            yield Proposal(task=one.task.hash, candidate=candidate, stage="cover")
 
 
 def _like(ledger: Ledger, one: TaskSearch) -> list[Candidate]:
@@ -74,38 +80,73 @@ def _like(ledger: Ledger, one: TaskSearch) -> list[Candidate]:
     return [*kin[:1], *ledger.warm.get((one.task.kind, key_of(one.task.shape)), ())]
 
 
-def refine(ledger: Ledger) -> None:
+@dataclass
+class _Field:
+    """The tasks that several lanes refine, no two of them the same one at a time."""
+
+    searches: list[TaskSearch]
+    busy: set[str] = field(default_factory=set)
+    purse: Purse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.purse = Purse(self.searches)
+
+    def free(self) -> list[TaskSearch]:
+        """Those that no lane is at."""
+        return [one for one in self.searches if one.task.hash not in self.busy]
+
+
+def refine(ledger: Ledger) -> list[Plan]:
     """Steps from the best candidates, where they promise the most."""
     searches = [one for one in ledger.searches.values() if one.best is not None and one.task.kind != "other"]
-    purse = Purse(searches)
-    while searches:
-        one = purse.next(searches)
+    shared = _Field(searches)
+    return [_refine(ledger, shared) for _ in range(ledger.request.lanes)]
+
+
+def _refine(ledger: Ledger, shared: _Field) -> Plan:
+    while shared.searches:
+        free = shared.free()
+        if not free:
+            yield None
+            continue
+        one = shared.purse.next(free)
         before = one.best
+        shared.busy.add(one.task.hash)
         for _ in range(_CHUNK):
             candidate = one.refine()
             if candidate is None:
-                searches.remove(one)
+                shared.searches.remove(one)
                 break
             if not _left(ledger):
                 return
-            ledger.attempt(one, candidate, "refine")
-        purse.report(one, before)
+            yield Proposal(task=one.task.hash, candidate=candidate, stage="refine")
+        shared.busy.discard(one.task.hash)
+        shared.purse.report(one, before)
 
 
-def rest(ledger: Ledger) -> None:
+def rest(ledger: Ledger) -> list[Plan]:
     """Random candidates with what is left, where there is a budget to end them."""
     if ledger.request.seconds is None and ledger.request.trials is None:
-        return
-    searches = [one for one in ledger.searches.values() if one.best is not None]
-    purse = Purse(searches)
-    while searches and _left(ledger):
-        one = purse.next(searches)
+        return []
+    shared = _Field([one for one in ledger.searches.values() if one.best is not None])
+    return [_rest(ledger, shared) for _ in range(ledger.request.lanes)]
+
+
+def _rest(ledger: Ledger, shared: _Field) -> Plan:
+    while shared.searches and _left(ledger):
+        free = shared.free()
+        if not free:
+            yield None
+            continue
+        one = shared.purse.next(free)
         before, candidate = one.best, one.draw()
         if candidate is None:
-            searches.remove(one)
+            shared.searches.remove(one)
             continue
-        ledger.attempt(one, candidate, "rest")
-        purse.report(one, before)
+        shared.busy.add(one.task.hash)
+        yield Proposal(task=one.task.hash, candidate=candidate, stage="rest")
+        shared.busy.discard(one.task.hash)
+        shared.purse.report(one, before)
 
 
 def _left(ledger: Ledger) -> bool:
@@ -113,13 +154,17 @@ def _left(ledger: Ledger) -> bool:
     return ledger.budget.left(keep_trials=sum(1 for _ in _cold_candidates(ledger)), cost=_COLD_COST)
 
 
-def cold(ledger: Ledger) -> None:
+def cold(ledger: Ledger) -> list[Plan]:
     """Time the best candidates again with weights as cold as they are within the model."""
+    return [_cold(ledger)] * ledger.request.lanes
+
+
+def _cold(ledger: Ledger) -> Plan:
     size = ledger.weights_bytes()  # one for all, so that rivals are compared alike
     for one, candidate in list(_cold_candidates(ledger)) if size else ():
         if not ledger.budget.left():
             return
-        ledger.attempt(one, candidate, "cold", cold_bytes=size)
+        yield Proposal(task=one.task.hash, candidate=candidate, stage="cold", cold_bytes=size)
 
 
 def _cold_candidates(ledger: Ledger) -> Iterator[tuple[TaskSearch, Candidate]]:
@@ -149,8 +194,12 @@ def _unlike(ranked: Sequence[Candidate]) -> list[Candidate]:
     return [*ranked[:1], *(others or ranked[1:])]
 
 
-def stock(ledger: Ledger) -> None:
-    """MetaSchedule's own search, in a second process, asks for trials in the worker."""
+def stock(ledger: Ledger) -> list[Plan]:
+    """MetaSchedule's own search, in a second process, asks for trials; it has one at a time."""
+    return [_stock(ledger)]
+
+
+def _stock(ledger: Ledger) -> Plan:
     request = {
         "do": "stock",
         "tasks": [{**vars(task), "shape": dict(task.shape)} for task in ledger.tasks],
@@ -163,7 +212,7 @@ def stock(ledger: Ledger) -> None:
         for message, answer in thinker.converse(request, _THINK_S):
             if not ledger.budget.left():
                 return
-            one = ledger.searches[message["task"]]
             candidate = {"trace": len(records.trials)}
-            seconds, error = ledger.attempt(one, candidate, "refine", trace=message["trace"])
-            answer({"seconds": seconds, "error": error})
+            yield Proposal(task=message["task"], candidate=candidate, stage="refine", trace=message["trace"])
+            trial = records.trials[-1]
+            answer({"seconds": trial.seconds, "error": trial.error})

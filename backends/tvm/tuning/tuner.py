@@ -1,11 +1,15 @@
-"""Tunes a model: stages of trials in a worker process, every one of which is on disk before the next begins."""
+"""Tunes a model: stages of trials in worker processes, every one of which is on disk when it is told of."""
 
 from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
 
 from ....models.errors import StageError, UserError
 from . import stages
 from .budget import Budget
 from .contract import Meta, ProgressCallback, TuneRequest, TuneResult
+from .lanes import Lanes
 from .ledger import Ledger
 from .process import CandidateError, Worker
 from .records import SCHEMA, open_database
@@ -26,15 +30,25 @@ def tune(request: TuneRequest, progress: ProgressCallback | None = None) -> Tune
     _check(request)
     budget = Budget(request.seconds, request.trials)
     folder = request.database.absolute()
-    opening = {"threads": request.threads, "target": request.target, "database": str(folder)}
-    with Worker(opening, request.python) as worker:
+    with ExitStack() as stack:
+        opening = {
+            "threads": request.threads,
+            "target": request.target,
+            "database": str(folder),
+            "expected": stack.enter_context(tempfile.TemporaryDirectory(prefix="bakeoff-tvm-")),
+            "building_cores": request.building_cores,
+            "timing_cores": request.timing_cores,
+        }
+        workers = [stack.enter_context(Worker(opening, request.python)) for _ in range(request.lanes)]
+        worker = workers[0]
         facts = worker.open()
         records = open_database(folder, Meta(schema=SCHEMA, tvm=facts["tvm"], target=facts["target"]), create=True)
+        for other in workers[1:]:
+            other.launch()  # it starts up while the first takes the model apart
         found = _extract(worker, request)
         records.add_workloads(found.workloads)
         ledger = Ledger(
             request,
-            worker=worker,
             records=records,
             found=found,
             vector=Vector(lanes=facts["lanes"], registers=facts["registers"]),
@@ -43,7 +57,7 @@ def tune(request: TuneRequest, progress: ProgressCallback | None = None) -> Tune
         )
         interrupted = False
         try:
-            _spend(ledger)
+            _spend(ledger, Lanes(workers, ledger))
         except KeyboardInterrupt:
             interrupted = True
         return ledger.result(interrupted=interrupted)
@@ -66,11 +80,11 @@ def _extract(worker: Worker, request: TuneRequest) -> Found:
         raise StageError(f"TVM cannot take this model apart: {error}", blame="compiler", stage="tune") from error
 
 
-def _spend(ledger: Ledger) -> None:
+def _spend(ledger: Ledger, lanes: Lanes) -> None:
     ledger.tell("extract", None)
     if ledger.request.space == "stock":
-        stages.stock(ledger)
+        lanes.run(stages.stock(ledger))
     else:
         for stage in (stages.cover, stages.refine, stages.rest, stages.cold):
-            stage(ledger)
+            lanes.run(stage(ledger))
     ledger.tell("done", None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..records_apply import rewriting_blocks
@@ -27,20 +29,32 @@ class Judge:
 
     facts: Mapping[str, Any]
     """Of the target."""
-    _expected: dict[str, dict[int, Any]] = field(default_factory=dict)
+    folder: Path
+    """Where outputs of plain loops are kept, for all workers that share it."""
 
     def refuse_wrong(self, hash_: str, module: Any, scheduled: Any, kernel: Any) -> None:
         """Raise `ValueError` where *kernel*, built of *scheduled*, differs from the task *module* of this hash."""
-        from tvm.target import Target
-
-        if hash_ not in self._expected:
-            self._expected[hash_] = _outputs(module, build(_plain_loops(module), Target({**self.facts, **_LEVEL})), {})
+        expected = self._expected(hash_, module)
         rewritten = {_place(scheduled, block): block for block in rewriting_blocks(scheduled)}
         for place, found in _outputs(module, kernel, rewritten).items():
-            expected = self._expected[hash_][place]
-            error = _error(found, expected)
-            if error > _ALLOWED.get(str(expected.dtype), _COARSE):
+            error = _error(found, expected[place])
+            if error > _ALLOWED.get(str(found.dtype), _COARSE):
                 raise ValueError(f"computes something else: outputs differ by {error:.3g} in the root mean square")
+
+    def _expected(self, hash_: str, module: Any) -> dict[int, Any]:
+        """What the task writes, in double precision, by the place among its arguments."""
+        import numpy as np
+        from tvm.target import Target
+
+        file = self.folder / f"{hash_}.npz"
+        if not file.exists():
+            kernel = build(_plain_loops(module), Target({**self.facts, **_LEVEL}))
+            outputs = {str(place): array.astype(np.float64) for place, array in _outputs(module, kernel, {}).items()}
+            part = file.with_suffix(f".{os.getpid()}.npz")
+            np.savez(part, **outputs)
+            part.replace(file)  # whole, or not there: another worker may read it
+        with np.load(file) as kept:
+            return {int(place): kept[place] for place in kept}
 
 
 def _plain_loops(module: Any) -> Any:
@@ -75,11 +89,12 @@ def _outputs(module: Any, kernel: Any, rewritten: dict[int, Any]) -> dict[int, A
     written = _written(main)
     arguments = []
     for place, (shape, dtype) in enumerate(shapes_of(main)):
-        tensor = random_tensor(shape, dtype)
         if place in written:  # what is not written must show
-            floating = np.issubdtype(tensor.numpy().dtype, np.floating)
-            tensor = tvm.runtime.tensor(np.full_like(tensor.numpy(), np.nan if floating else 99))
-        elif place in rewritten:
+            floating = np.issubdtype(np.dtype(dtype), np.floating)
+            tensor = tvm.runtime.tensor(np.full(shape, np.nan if floating else 99, dtype))
+        else:
+            tensor = random_tensor(shape, dtype)
+        if place in rewritten:
             tensor = tvm.runtime.tensor(_stored(rewritten[place], tensor.numpy()))
         arguments.append(tensor)
     kernel["main"](*arguments)
@@ -87,13 +102,13 @@ def _outputs(module: Any, kernel: Any, rewritten: dict[int, Any]) -> dict[int, A
 
 
 def _error(found: Any, expected: Any) -> float:
-    """Root mean square of the difference, relative to that of *expected*; infinite where other values are finite.
+    """Root mean square of the difference, relative to that of *expected* (double); infinite where others are finite.
 
     Random data may lie outside a function's domain.
     """
     import numpy as np
 
-    one, other = found.astype(np.float64), expected.astype(np.float64)
+    one, other = found.astype(np.float64), expected
     finite = np.isfinite(other)
     if not np.array_equal(finite, np.isfinite(one)):
         return float("inf")

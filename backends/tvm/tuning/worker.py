@@ -9,9 +9,11 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,9 @@ class _Worker:
         from ...host import host_features
         from . import targets
 
+        self._building_cores = request.get("building_cores", ())
+        self._timing_cores = request.get("timing_cores", ())
+        _move(self._building_cores)
         logging.getLogger("tvm").setLevel(logging.ERROR)
         tvm = pipeline.import_tvm(request["threads"])
         self._folder = Path(request["database"])
@@ -53,7 +58,7 @@ class _Worker:
             targets.refuse_foreign(request["target"], host_features())
         self._facts = targets.resolve(request["target"], request["threads"])
         self._target = tvm.target.Target(self._facts)
-        self._judge = Judge(self._facts)
+        self._judge = Judge(self._facts, Path(request.get("expected", request["scratch"])))
         vector = targets.vector_of(self._facts)
         return {
             "target": self._facts,
@@ -74,6 +79,8 @@ class _Worker:
 
     def trial(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Build and time one candidate of one task; its record as MetaSchedule writes it.
+
+        Before it times, it says that it is ready and waits for its turn; when it has, that it is timed (see `lanes`).
 
         Whatever may become the task's record must compute what the task does: TVM's own steps are not beyond doubt.
         """
@@ -107,15 +114,28 @@ class _Worker:
 
         module = self._module(request["task"])
         stripped = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(loops.mod)["main"]
-        shapes = shapes_of(stripped)
+        shapes, call = shapes_of(stripped), kernel["main"]  # that makes machine code of it
+        time: Callable[[], float]
         if request.get("cold"):
-            seconds = self._meter.cold(kernel, shapes, constants_of(module["main"]), request["cold"])
+            time = partial(
+                self._meter.cold, call, self._meter.cold_sets(shapes, constants_of(module["main"]), request["cold"])
+            )
         else:
-            seconds = self._meter.hot(kernel, shapes, request.get("best"))
+            time = partial(self._meter.hot, call, self._meter.arguments(shapes), request.get("best"))
+        seconds = self._in_turn(time)
         workload = ms.database.Workload(module)
         arguments = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
         record = ms.database.TuningRecord(loops.trace, workload, [seconds], self._target, arguments)
         return {"seconds": seconds, "record": self._writer.write(record)}
+
+    def _in_turn(self, time: Callable[[], float]) -> float:
+        """What *time* says, called while no other worker runs."""
+        self._consult({"ready": True})
+        _move(self._timing_cores)
+        seconds = time()
+        _move(self._building_cores)
+        self._send({"timed": True})
+        return seconds
 
     def stock(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Tune all tasks by MetaSchedule's own search; each candidate is sent to be tried elsewhere."""
@@ -123,8 +143,11 @@ class _Worker:
         search(tasks, self._target, self._consult, self._writer.write, trials=request["trials"], seed=request["seed"])
         return {"last": True}
 
-    def _consult(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def _send(self, message: Mapping[str, Any]) -> None:
         self._channel.send_bytes(json.dumps(message).encode())
+
+    def _consult(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        self._send(message)
         answer = json.loads(self._channel.recv_bytes())
         assert isinstance(answer, dict)
         return answer
@@ -159,8 +182,14 @@ class _Worker:
                 answer = {"raised": encode_error(error)}
             except Exception as error:  # noqa: BLE001 - TVM's errors share no base class; the trial has failed
                 answer = {"failed": _one_line(error)}
-            self._channel.send_bytes(json.dumps(answer).encode())
+            self._send(answer)
             gc.collect(0)
+
+
+def _move(cores: Sequence[int]) -> None:
+    """Run on *cores* from now on, if there are any and the system can do that."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
 
 
 def _one_line(error: Exception) -> str:
