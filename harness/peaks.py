@@ -100,11 +100,12 @@ def measure_peaks(cores: Sequence[int]) -> Peaks:
         workers = [stack.enter_context(_PeaksWorker(core, settings)) for core in cores]
         facts = [worker.answer() for worker in workers][-1]
         bench = _Bench(workers=workers, built=built, isa=isa, refused=facts["refused"])
-        gemm, copied = bench.numpy("gemm"), bench.numpy("copy")
-        kinds = [name for precision in PRECISIONS for name in bench.loops(precision)]
+        kinds = list(_LIBRARY_KINDS)
+        kinds += [name for precision in PRECISIONS for name in bench.loops(precision)]
         if "MEMORY" in built.libraries:
             kinds += [f"{how}:{tier.name}" for tier in tiers for how in MEMORY_WORKS]
-        rates = bench.roofs(kinds)
+        rates = bench.best(kinds)
+    gemm, copied = (rates[kind] for kind in _LIBRARY_KINDS)
     return Peaks(
         gemm_fp32_single_core_gflops=gemm[0],
         gemm_fp32_all_cores_gflops=gemm[1],
@@ -114,10 +115,10 @@ def measure_peaks(cores: Sequence[int]) -> Peaks:
         tiers=tuple(bench.memory(tier, rates) for tier in tiers),
         cores=len(cores),
         method=(
-            f"one pinned process per core, all cores = {len(cores)}; numpy {facts['numpy']} ({facts['blas']}), best of "
-            f"{_LIBRARY.most} windows of {_LIBRARY.seconds} s: products of {GEMM_SIZE}x{GEMM_SIZE} matrices, copies of "
-            f"{size // 2**20} MB arrays, bytes read plus bytes written; roofs: loops compiled by "
-            f"{built.compiler or 'no compiler'}, best of {_ROOF.fewest} to {_ROOF.most} windows of {_ROOF.seconds} s, "
+            f"one pinned process per core, {len(cores)} in all; best of {_FEWEST_ROUNDS} to {_MOST_ROUNDS} windows: "
+            f"numpy {facts['numpy']} ({facts['blas']}), {_LIBRARY.seconds} s: products of {GEMM_SIZE}x{GEMM_SIZE} "
+            f"matrices, copies of {size // 2**20} MB arrays, bytes read plus bytes written; roofs, {_ROOF.seconds} s: "
+            f"loops compiled by {built.compiler or 'no compiler'}, "
             "by the processes' own CPU time"
         ),
     )
@@ -133,15 +134,7 @@ class _Bench:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Loops whose instructions the system does not allow, and what it says."""
 
-    def numpy(self, kind: str) -> tuple[float, float]:
-        """Giga-units a second of numpy's work, on one core and on all."""
-        rates = [
-            max(sum(_window(self.workers[-count:], kind, _LIBRARY)) for _ in range(_LIBRARY.most))
-            for count in sorted({1, len(self.workers)})
-        ]
-        return round(rates[0], 2), round(rates[-1], 2)
-
-    def roofs(self, kinds: Sequence[str]) -> Mapping[str, tuple[float, float]]:
+    def best(self, kinds: Sequence[str]) -> Mapping[str, tuple[float, float]]:
         """The best that one core and all reach in each of *kinds*, giga-units a second.
 
         All kinds have their windows in turn: where a machine is slow for some seconds none of them is for all of its
@@ -151,12 +144,12 @@ class _Bench:
         reached: dict[tuple[str, int], list[float]] = {(kind, count): [] for kind in kinds for count in counts}
         single = dict.fromkeys(kinds, 0.0)
         begin = time.monotonic()
-        for rounds in range(_ROOF.most):
-            if rounds >= _ROOF.fewest and time.monotonic() - begin > ENOUGH_S:
+        for rounds in range(_MOST_ROUNDS):
+            if rounds >= _FEWEST_ROUNDS and time.monotonic() - begin > ENOUGH_S:
                 break
             for (kind, count), rates in reached.items():
-                if rounds < _ROOF.fewest or not _confirmed(rates):
-                    found = _window(self.workers[-count:], kind, _ROOF)
+                if rounds < _FEWEST_ROUNDS or not _confirmed(rates):
+                    found = _rates(self.workers[-count:], kind, _LIBRARY if kind in _LIBRARY_KINDS else _ROOF)
                     rates.append(sum(found))
                     single[kind] = max(single[kind], *found)
         return {kind: (round(single[kind], 2), round(max(reached[kind, counts[-1]]), 2)) for kind in kinds}
@@ -212,19 +205,22 @@ class _Bench:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Windows:
-    """How often, and by which clock, a rate is measured."""
+class _Window:
+    """How long, and by which clock, a rate is measured."""
 
-    fewest: int
-    most: int
-    """Until another window confirms the best."""
     seconds: float
     clock: Literal["seconds", "cpu_seconds"]
 
 
-_LIBRARY = _Windows(fewest=3, most=3, seconds=0.12, clock="seconds")
-_ROOF = _Windows(fewest=6, most=16, seconds=0.05, clock="cpu_seconds")
-"""A roof has to be the best that can be: what a core does while other processes have it does not count against it."""
+_LIBRARY_KINDS = ("gemm", "copy")
+_LIBRARY = _Window(seconds=0.06, clock="seconds")
+_ROOF = _Window(seconds=0.02, clock="cpu_seconds")
+"""A roof has to be the best that can be: what a core does while other processes have it does not count against it.
+
+On a shared machine moments in which a core is all ours are short, so windows are, too, and there are many.
+"""
+_FEWEST_ROUNDS, _MOST_ROUNDS = 8, 64
+"""Windows of each kind; after the fewest there are no more of a kind once another one confirmed the best."""
 
 
 class _PeaksWorker:
@@ -273,7 +269,7 @@ class _PeaksWorker:
         )
 
 
-def _window(workers: Sequence[_PeaksWorker], kind: str, how: _Windows) -> list[float]:
+def _rates(workers: Sequence[_PeaksWorker], kind: str, how: _Window) -> list[float]:
     """Giga-units a second that each of *workers* reaches in a window that all share."""
     start = time.monotonic() + START_DELAY_S
     for worker in workers:

@@ -28,9 +28,9 @@ GEMM_SIZE = 1024
 """Rows and columns of the square fp32 matrices: 12 MB for the three, and 2.1 GFLOP a product."""
 MEMORY_WORKS = ("read_array", "copy_array", "copy_libc")
 """Functions of the library "MEMORY"."""
-_CALL_MACS = 5e8
-"""Multiply-accumulates of one call of a loop: some milliseconds at most, and many more than the call itself costs."""
-_CALL_BYTES = 4e7
+_CALL_MACS = 1e8
+"""Multiply-accumulates of one call of a loop: a few milliseconds at most, and many more than the call itself costs."""
+_CALL_BYTES = 1e7
 _LINE = 512
 
 Work = tuple[Callable[[], object], float]
