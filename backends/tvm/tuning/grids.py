@@ -54,8 +54,11 @@ def _conv(shape: Mapping[str, int], vector: Vector, threads: int) -> Grid:
             [("no", pads[0])] if threads == 1 else [("y", pads[0]), ("yf", pads[0] if pads[0] != "row" else "root")]
         )
     ]
-    padded = {"pad": "root"} if shape["pad"] else {}
-    streamed = [{**guess, "th": shape["y"], "order": "s", **padded} for guess in first[:2]]
+    # Streaming goes over all rows, so only the panels of channels can run in parallel.
+    padded, par = "root" if shape["pad"] else "inline", "no" if threads == 1 else "yf"
+    streamed = [
+        {"tile": tile, "th": shape["y"], "ui": unroll, "order": "s", "pad": padded, "par": par} for tile in chosen[:2]
+    ]
     streamed = [guess for guess in streamed if valid(guess)]
     return Grid(axes=axes, valid=valid, first=(*first[:1], *streamed, *first[1:]))
 

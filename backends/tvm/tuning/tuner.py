@@ -39,7 +39,8 @@ def tune(request: TuneRequest, progress: ProgressCallback | None = None) -> Tune
             "building_cores": request.building_cores,
             "timing_cores": request.timing_cores,
         }
-        workers = [stack.enter_context(Worker(opening, request.python)) for _ in range(request.lanes)]
+        lanes = 1 if request.space == "stock" else request.lanes
+        workers = [stack.enter_context(Worker(opening, request.python)) for _ in range(lanes)]
         worker = workers[0]
         facts = worker.open()
         records = open_database(folder, Meta(schema=SCHEMA, tvm=facts["tvm"], target=facts["target"]), create=True)

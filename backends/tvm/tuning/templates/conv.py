@@ -47,8 +47,8 @@ def schedule_conv(loops: Any, chosen: Candidate) -> None:
     loops.reorder(*nest, rci, yp, xp, fi)
     rows = yo
     if chosen["par"] == "yf":
-        channels = fo if chosen["order"] != "p" else None
-        rows = loops.fuse(n, yo, channels) if channels is not None else loops.fuse(n, yo, yi)
+        rows = loops.fuse(n, yo, yi if chosen["order"] == "p" else fo)
+        at = rows if chosen["order"] == "s" else at
     _keep_in_registers(loops, conv, store, at_tile, at, unrolled=1 if chosen["order"] == "s" else 2)
     _pad(loops, padding, chosen["pad"], rows, parallel=chosen["par"] != "no")
     loops.vectorize(fi)
