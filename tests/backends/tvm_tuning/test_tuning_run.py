@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,64 +27,9 @@ from onnx import TensorProto, helper
 
 pytestmark = pytest.mark.slow
 
-CHANNELS = 16
-
-
-def _net() -> onnx.ModelProto:
-    """Convolutions of three kinds, squeeze-and-excite with swish and sigmoid, pooling, a mean, a dense layer."""
-    rng = np.random.default_rng(0)
-    weights: list[onnx.TensorProto] = []
-
-    def constant(name: str, *shape: int) -> str:
-        fan = max(1, int(np.prod(shape[1:])))
-        array = (rng.standard_normal(shape) / np.sqrt(fan)).astype(np.float32)
-        weights.append(onnx.numpy_helper.from_array(array, name))
-        return name
-
-    def conv(data: str, out: str, name: str, shape: tuple[int, ...], **attributes: object) -> onnx.NodeProto:
-        parts = [data, constant(f"{name}_w", *shape), constant(f"{name}_b", shape[0])]
-        return helper.make_node("Conv", parts, [out], name=name, **attributes)
-
-    c = CHANNELS
-    nodes = [
-        conv("x", "a", "stem", (c, 3, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        conv("b", "c", "same", (c, c, 3, 3), pads=[1, 1, 1, 1]),
-        helper.make_node("Add", ["c", "b"], ["d"]),
-        helper.make_node("Relu", ["d"], ["e"]),
-        conv("e", "f", "depth", (c, 1, 3, 3), pads=[1, 1, 1, 1], group=c),
-        helper.make_node("Sigmoid", ["f"], ["g"]),
-        helper.make_node("Mul", ["f", "g"], ["h"]),
-        helper.make_node("GlobalAveragePool", ["h"], ["i"]),
-        conv("i", "j", "squeeze", (4, c, 1, 1)),
-        helper.make_node("Relu", ["j"], ["k"]),
-        conv("k", "l", "excite", (c, 4, 1, 1)),
-        helper.make_node("Sigmoid", ["l"], ["m"]),
-        helper.make_node("Mul", ["h", "m"], ["n"]),
-        helper.make_node("MaxPool", ["n"], ["o"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
-        helper.make_node("GlobalAveragePool", ["o"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["q"]),
-        helper.make_node("Gemm", ["q", constant("fc_w", 10, c), constant("fc_b", 10)], ["y"], transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 28, 28])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10])],
-        weights,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("net") / "tiny.onnx"
-    onnx.save(_net(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def tuned(net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tuned(lab: Any, net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with two trials or so for each task of the net."""
     folder = tmp_path_factory.mktemp("tuned") / "db"
     seen: list[Progress] = []
@@ -98,7 +44,7 @@ def tuned(net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert {"conv", "depthwise", "winograd", "dense", "pool", "reduce"} <= {task.task.kind for task in result.tasks}
     (site,) = {task.task.site for task in result.tasks if task.task.kind == "winograd"}
     read = {task.task.variant: task.task.weights_bytes for task in result.tasks if task.task.site == site}
-    bias, pair = CHANNELS * 4, CHANNELS * CHANNELS * 4
+    bias, pair = lab.channels * 4, lab.channels**2 * 4
     assert {"direct": 9 * pair + bias, "wino2": 16 * pair + bias, "wino4": 36 * pair + bias} == read
     assert ["extract", "cover"] == [seen[0].stage, seen[1].stage]
     assert "done" == seen[-1].stage
@@ -108,52 +54,20 @@ def tuned(net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(code: str, *arguments: object) -> str:
-    """What a fresh process prints: tvm comes into no process of pytest's."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert 0 == done.returncode, done.stderr[-3000:]
-    return done.stdout
-
-
-_COMPILE_AND_RUN = """
-import json, sys
-from pathlib import Path
-import numpy as np
-from bakeoff.backends.base import CompileRequest, LoadRequest
-from bakeoff.backends.tvm import TvmBackend
-model, out, records = sys.argv[1:4]
-Path(out).mkdir()
-options = {"records": records}
-notes = TvmBackend().compile(CompileRequest(model=Path(model), out=Path(out), options=options))
-session = TvmBackend().load(LoadRequest(artifact=Path(out), options=options))
-feed = np.random.default_rng(1).random((1, 3, 28, 28), dtype=np.float32)
-(output,) = session.infer([feed])
-facts = session.executed()
-print(json.dumps([np.asarray(output).tolist(), list(facts.marks), dict(facts.details), list(notes)]))
-"""
-
-
-def _reference(net: Path) -> np.ndarray:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(net), providers=["CPUExecutionProvider"])
-    feed = np.random.default_rng(1).random((1, 3, 28, 28), dtype=np.float32)
-    return np.asarray(session.run(None, {"x": feed})[0])
-
-
-def test_a_tuned_net_computes_what_onnxruntime_does(net: Path, tuned: Path, tmp_path: Path) -> None:
+def test_a_tuned_net_computes_what_onnxruntime_does(lab: Any, net: Path, tuned: Path, tmp_path: Path) -> None:
     """Every kernel has a record, the figure bears no mark, and the outputs agree."""
-    output, marks, details, notes = json.loads(_run(_COMPILE_AND_RUN, net, tmp_path / "out", tuned))
+    output, marks, details, notes = lab.compute(net, tmp_path / "out", tuned)
 
-    np.testing.assert_allclose(np.asarray(output), _reference(net), atol=1e-4)
+    np.testing.assert_allclose(output, lab.reference(net), atol=1e-4)
     assert [] == marks
     assert "100.0%" == details["tuned share of operations"]
     assert "bakeoff" in details["schedule"]
     assert notes[0].startswith("tuned: ")
 
 
-def test_every_variant_of_winograd_computes_what_onnxruntime_does(net: Path, tuned: Path, tmp_path: Path) -> None:
+def test_every_variant_of_winograd_computes_what_onnxruntime_does(
+    lab: Any, net: Path, tuned: Path, tmp_path: Path
+) -> None:
     """With the trials of the direct convolution slowed down, Winograd is chosen; its error stays small."""
     for variant in ("wino2", "wino4"):
         folder = tmp_path / variant
@@ -165,17 +79,17 @@ def test_every_variant_of_winograd_computes_what_onnxruntime_does(net: Path, tun
             if line["seconds"] is not None and line["kind"] in ("conv", "winograd") and line["variant"] != variant:
                 line["seconds"] *= 1000
         (folder / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        output, _, details, _ = json.loads(_run(_COMPILE_AND_RUN, net, tmp_path / f"out-{variant}", folder))
+        output, _, details, _ = lab.compute(net, tmp_path / f"out-{variant}", folder)
 
         assert f"1 {variant}" in details["convolutions"]
-        np.testing.assert_allclose(np.asarray(output), _reference(net), atol=1e-3)
+        np.testing.assert_allclose(output, lab.reference(net), atol=1e-3)
 
 
-def test_without_records_the_figure_is_marked(net: Path, tmp_path: Path) -> None:
+def test_without_records_the_figure_is_marked(lab: Any, net: Path, tmp_path: Path) -> None:
     """No database: default schedules, and the mark."""
-    output, marks, _, _ = json.loads(_run(_COMPILE_AND_RUN, net, tmp_path / "out", "none"))
+    output, marks, _, _ = lab.compute(net, tmp_path / "out", "none")
 
-    np.testing.assert_allclose(np.asarray(output), _reference(net), atol=1e-4)
+    np.testing.assert_allclose(output, lab.reference(net), atol=1e-4)
     assert ["untuned"] == marks
 
 
@@ -198,7 +112,7 @@ print(json.dumps([key, executed.details["target"], asdict(executed.tuning)]))
 
 
 def test_shipped_packs_serve_whoever_can_run_them(
-    net: Path, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Any, net: Path, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pack with the widest vectors serves what it holds, the narrower one the rest, and no other pack is in the key
     of the artifact, nor what other models brought to these."""
@@ -216,7 +130,7 @@ def test_shipped_packs_serve_whoever_can_run_them(
 
     narrow = ship("x86-64-v2", lambda _trial: True, "one")
     wide = ship("x86-64-v3", lambda trial: trial.kind in ("conv", "winograd"), "one")
-    key, target, tuning = json.loads(_run(_SHIPPED, net, tmp_path / "both", narrow, wide))
+    key, target, tuning = json.loads(lab.run(_SHIPPED, net, tmp_path / "both", narrow, wide))
     assert "x86-64-v3" == json.loads(target)["mcpu"]
     assert {"shipped (llvm-x86-64-v2-1)", "shipped (llvm-x86-64-v3-1)"} == tuning["sources"].keys()
     assert tuning["tasks"] == tuning["tuned"] == sum(tuning["sources"].values())
@@ -225,15 +139,15 @@ def test_shipped_packs_serve_whoever_can_run_them(
     content = json.loads(gzip.decompress(foreign.read_bytes()))
     content["trials"].append({**content["trials"][0], "task": "another model's", "record": None})
     foreign.write_bytes(gzip.compress(json.dumps(content).encode()))
-    again, _, _ = json.loads(_run(_SHIPPED, net, tmp_path / "again", narrow, foreign))
+    again, _, _ = json.loads(lab.run(_SHIPPED, net, tmp_path / "again", narrow, foreign))
     assert key == again
-    alone, target, tuning = json.loads(_run(_SHIPPED, net, tmp_path / "alone", narrow))
+    alone, target, tuning = json.loads(lab.run(_SHIPPED, net, tmp_path / "alone", narrow))
     assert key != alone
     assert "x86-64-v2" == json.loads(target)["mcpu"]
     assert {"shipped (llvm-x86-64-v2-1)": tuning["tasks"]} == tuning["sources"]
 
 
-def test_records_that_do_not_hold_here_are_refused(net: Path, tuned: Path, tmp_path: Path) -> None:
+def test_records_that_do_not_hold_here_are_refused(lab: Any, net: Path, tuned: Path, tmp_path: Path) -> None:
     """Another TVM version, and another number of threads: one line, a failed cell."""
     other = tmp_path / "other"
     other.mkdir()
@@ -251,9 +165,9 @@ except UnsupportedError as error:
     print(error)
 """
     (other / "meta.json").write_text(json.dumps({**meta, "tvm": "0.1"}))
-    assert "was tuned with TVM 0.1" in _run(code, net, other)
+    assert "was tuned with TVM 0.1" in lab.run(code, net, other)
     (other / "meta.json").write_text(json.dumps({**meta, "target": {**meta["target"], "num-cores": 3}}))
-    assert "3 thread" in _run(code, net, other)
+    assert "3 thread" in lab.run(code, net, other)
 
 
 def test_tuning_again_tries_nothing_twice(net: Path, tuned: Path, tmp_path: Path) -> None:
@@ -339,129 +253,6 @@ def _gone(pid: int) -> bool:
     return False
 
 
-@pytest.fixture(scope="module")
-def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A squeeze to 28 channels with swish, which is computed as 32 that are cut to 28 within the kernel."""
-    rng = np.random.default_rng(0)
-    constants = {"w": rng.standard_normal((28, 3, 1, 1)), "b": rng.standard_normal(28)}
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["x"], ["a"]),
-        helper.make_node("Conv", ["a", "w", "b"], ["c"], name="squeeze"),
-        helper.make_node("Sigmoid", ["c"], ["d"]),
-        helper.make_node("Mul", ["c", "d"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "cut",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 28, 28])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 28, 1, 1])],
-        [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items()],
-    )
-    path = tmp_path_factory.mktemp("cut") / "cut.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
-    return path
-
-
-_LOSSY_RECORD = """
-import json, sys, tempfile
-from pathlib import Path
-from bakeoff.backends.tvm import pipeline
-tvm = pipeline.import_tvm(1)
-from tvm.s_tir import meta_schedule as ms
-from bakeoff.backends.tvm.records_apply import keeps_constants, rewriting_blocks, scheduled, whole
-from bakeoff.backends.tvm.tuning import measure, record_json, records, targets, tasks, templates, verify
-from bakeoff.backends.tvm.tuning.contract import Meta, Trial
-model, folder, scratch = map(Path, sys.argv[1:])
-facts = targets.resolve(None, 1)
-target = tvm.target.Target(facts)
-item = next(item for item in tasks.extract(model, facts, variants=[]).items if item.task.kind == "conv")
-candidate = {"tile": [1, 1, 32], "th": 1, "ui": 1, "order": "f", "pad": "inline", "par": "no"}
-lossy = templates.apply_template(item.module, "conv", candidate)
-mended = scheduled(whole(lossy.trace, item.module), item.module)
-judge = verify.Judge(facts, Path(tempfile.mkdtemp(dir=folder.parent)))
-verdicts = []
-for loops in (lossy, mended):
-    try:
-        judge.refuse_wrong(item.task.hash, item.module, loops.mod, measure.build(loops.mod, target))
-        verdicts.append("")
-    except ValueError as error:
-        verdicts.append(str(error))
-workload = ms.database.Workload(item.module)
-arguments = ms.arg_info.ArgInfo.from_entry_func(item.module, remove_preproc=True)
-scratch.mkdir()
-record = record_json.RecordWriter(scratch).write(
-    ms.database.TuningRecord(lossy.trace, workload, [1e-9], target, arguments)
-)
-database = records.open_database(folder, Meta(schema=1, tvm=tvm.__version__, target=facts), create=True)
-database.add_workloads([item.workload])
-database.add_trial(Trial(
-    task=item.task.hash, kind="conv", shape=item.task.shape, variant="direct", candidate=candidate, space="bakeoff",
-    stage="refine", seconds=1e-9,
-), record)
-blocks = [[str(b.name_hint) for b in rewriting_blocks(loops.mod)] for loops in (lossy, mended)]
-print(json.dumps([blocks, [keeps_constants(loops.mod) for loops in (lossy, mended)], verdicts]))
-"""
-
-
-def test_a_rewriting_that_loses_part_of_a_constant_is_left_out(cut: Path, tmp_path: Path) -> None:
-    """TVM stores the bias of 32 channels in the order of the 28 that are read, and the last four over the first.
-
-    Such a candidate is told from a right one by its outputs. Without that one rewriting it is right, and a database
-    that has it as its best record still makes a right library.
-    """
-    told = json.loads(_run(_LOSSY_RECORD, cut, tmp_path / "db", tmp_path / "scratch"))
-    blocks, keeps, verdicts = told
-    assert 2 == len(blocks[0]), blocks
-    assert 1 == len(blocks[1]), blocks
-    assert set(blocks[1]) < set(blocks[0])
-    assert [False, True] == keeps
-    assert verdicts[0].startswith("computes something else: outputs differ by ")
-    assert "" == verdicts[1]
-
-    output, _, details, _ = json.loads(_run(_COMPILE_AND_RUN, cut, tmp_path / "out", tmp_path / "db"))
-    assert "bakeoff" in details["schedule"]
-    np.testing.assert_allclose(np.asarray(output), _reference(cut), atol=1e-5)
-
-
-_STREAMED = """
-import json, sys
-from pathlib import Path
-from bakeoff.backends.tvm import pipeline
-tvm = pipeline.import_tvm(1)
-from bakeoff.backends.tvm.tuning import grids, measure, targets, tasks, templates, verify
-facts = targets.resolve(None, 1)
-target = tvm.target.Target(facts)
-judge, seen = verify.Judge(facts, Path(sys.argv[2])), []
-for item in tasks.extract(Path(sys.argv[1]), facts, variants=[]).items:
-    if item.task.kind == "conv":
-        grid = grids.grid_of(item.task, targets.vector_of(facts), 1)
-        for candidate in (one for one in grid.first if one["order"] == "s"):
-            loops = templates.apply_template(item.module, "conv", candidate)
-            judge.refuse_wrong(item.task.hash, item.module, loops.mod, measure.build(loops.mod, target))
-            seen.append([item.task.shape["ry"], item.task.shape["y"], candidate["th"]])
-print(json.dumps(seen))
-"""
-
-
-def test_weights_that_stream_through_give_the_same_sums(net: Path, tmp_path: Path) -> None:
-    """Convolutions of 3x3 and 1x1 on small images begin with such candidates; none computes something else."""
-    seen = json.loads(_run(_STREAMED, net, tmp_path))
-    assert {1, 3} == {kernel for kernel, _, _ in seen}
-    assert all(panel == height for _, height, panel in seen)
-
-
-def test_tuning_keeps_no_candidate_that_computes_something_else(cut: Path, tmp_path: Path) -> None:
-    """The tile that TVM would spoil is tried, without the rewriting that spoils it, and the net is right."""
-    result = tune(TuneRequest(model=cut, database=tmp_path / "db", trials=20))
-    conv = next(task for task in result.tasks if task.task.kind == "conv")
-    lines = [json.loads(line) for line in (tmp_path / "db" / "trials.jsonl").read_text().splitlines()]
-    tried = [line for line in lines if line["task"] == conv.task.hash and line["candidate"]["tile"] == [1, 1, 32]]
-    assert any(line["seconds"] is not None for line in tried), lines
-
-    output, _, _, _ = json.loads(_run(_COMPILE_AND_RUN, cut, tmp_path / "out", tmp_path / "db"))
-    np.testing.assert_allclose(np.asarray(output), _reference(cut), atol=1e-5)
-
-
 def test_the_stock_space_is_searched_by_meta_schedule(net: Path, tmp_path: Path) -> None:
     """A few trials of its own candidates, in the same kind of database, under the other name."""
     folder = tmp_path / "stock"
@@ -473,7 +264,7 @@ def test_the_stock_space_is_searched_by_meta_schedule(net: Path, tmp_path: Path)
     assert any(line["seconds"] for line in lines), lines
 
 
-def test_meta_schedules_own_search_takes_the_bakeoff_space(net: Path, tmp_path: Path) -> None:
+def test_meta_schedules_own_search_takes_the_bakeoff_space(lab: Any, net: Path, tmp_path: Path) -> None:
     """Its evolutionary search mutates the tiles of our templates, and what comes out can be built."""
     code = """
 import sys
@@ -498,7 +289,7 @@ for candidate in candidates:
     measure.build(candidate.sch.mod, target)
 print(len(candidates))
 """
-    assert int(_run(code, net)) > 0
+    assert int(lab.run(code, net)) > 0
 
 
 @pytest.mark.parametrize(
