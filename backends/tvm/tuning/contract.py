@@ -27,6 +27,7 @@ __all__ = [
     "Meta",
     "Progress",
     "ProgressCallback",
+    "Proposal",
     "Space",
     "Stage",
     "Task",

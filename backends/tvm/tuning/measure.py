@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Meter", "build", "bytes_of", "constants_of", "random_tensor", "shapes_of"]
+__all__ = ["ColdSets", "Meter", "build", "bytes_of", "constants_of", "random_tensor", "shapes_of"]
 
 # One timing is a batch of calls as long as this, and these share this budget.
 _BATCH_S = 0.003
