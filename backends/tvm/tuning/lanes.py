@@ -67,7 +67,8 @@ class Lanes:
             if not self._flights:
                 return
             self._give_turn()
-            self._await()
+            if self._flights:  # the only one may have died as its turn came
+                self._await()
 
     def _begin(self, plans_left: dict[int, Plan]) -> None:
         for lane in [lane for lane in plans_left if lane not in self._flights]:

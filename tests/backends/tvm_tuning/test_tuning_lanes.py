@@ -25,7 +25,7 @@ from bakeoff.backends.tvm.tuning.tiles import Vector
 META = Meta(schema=SCHEMA, tvm="0.26.0", target={"kind": "llvm", "mcpu": "znver3", "num-cores": 1})
 TASKS = tuple(Task(hash=name, name=name, weight=1, flops=10**6, kind="reduce", shape={"o": 58}) for name in ("a", "b"))
 WORKER = f"""#!{sys.executable}
-import json, os, signal, sys, time
+import json, os, signal, socket, sys, time
 from multiprocessing.connection import Connection
 channel = Connection(int(sys.argv[4]))
 log = None
@@ -56,7 +56,11 @@ while True:
         while time.monotonic() < begin + 0.001:
             pass
         note(what="built", begin=begin, end=time.monotonic())
+    if what == "leave before its turn":
+        socket.socket(fileno=os.dup(channel.fileno())).shutdown(socket.SHUT_RD)
     say(ready=True)
+    if what == "leave before its turn":
+        os._exit(3)
     channel.recv_bytes()
     begin = time.monotonic()
     if what == "crash while timed":
@@ -144,6 +148,7 @@ def test_nothing_of_ours_runs_while_a_candidate_is_timed(course: Course) -> None
     [
         ("crash", "killed by SIGSEGV"),
         ("crash while timed", "killed by SIGSEGV"),
+        ("leave before its turn", "ended with code 3"),
         ("hang", "timed out after 2 s"),
         ("hang while timed", "timed out after 2 s"),
         ("fail", "ValueError: no such tile"),
@@ -181,3 +186,9 @@ def test_one_plan_may_serve_all_lanes(course: Course) -> None:
     shared = _plan("a", *["well"] * 5)
     course.lanes.run([shared, shared])
     assert list(range(5)) == sorted(trial.candidate["number"] for trial in _trials(course, "a"))
+
+
+def test_the_only_candidate_may_die_as_its_turn_comes(course: Course) -> None:
+    """No other trial is under way then, and the stage ends."""
+    course.lanes.run([_plan("a", *["leave before its turn"] * 5)])
+    assert ["ended with code 3"] * 5 == [trial.error for trial in _trials(course, "a")]
