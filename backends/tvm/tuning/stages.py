@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .budget import Purse
-from .contract import Kind, Proposal
+from .contract import Kind, Proposal, Stage
 from .lanes import Plan
 from .ledger import Ledger, place_of
 from .process import Worker
@@ -82,7 +82,7 @@ def _like(ledger: Ledger, one: TaskSearch) -> list[Candidate]:
 
 @dataclass
 class _Field:
-    """The tasks that several lanes refine, no two of them the same one at a time."""
+    """The tasks that several lanes work at, no two of them at the same one at a time."""
 
     searches: list[TaskSearch]
     busy: set[str] = field(default_factory=set)
@@ -99,11 +99,27 @@ class _Field:
 def refine(ledger: Ledger) -> list[Plan]:
     """Steps from the best candidates, where they promise the most."""
     searches = [one for one in ledger.searches.values() if one.best is not None and one.task.kind != "other"]
+    return _seek(ledger, searches, "refine", TaskSearch.refine, _CHUNK)
+
+
+def rest(ledger: Ledger) -> list[Plan]:
+    """Random candidates with what is left, where there is a budget to end them."""
+    if ledger.request.seconds is None and ledger.request.trials is None:
+        return []
+    searches = [one for one in ledger.searches.values() if one.best is not None]
+    return _seek(ledger, searches, "rest", TaskSearch.draw, 1)
+
+
+_Propose = Callable[[TaskSearch], Candidate | None]
+
+
+def _seek(ledger: Ledger, searches: list[TaskSearch], stage: Stage, propose: _Propose, chunk: int) -> list[Plan]:
     shared = _Field(searches)
-    return [_refine(ledger, shared) for _ in range(ledger.request.lanes)]
+    return [_chunks(ledger, shared, stage, propose, chunk) for _ in range(ledger.request.lanes)]
 
 
-def _refine(ledger: Ledger, shared: _Field) -> Plan:
+def _chunks(ledger: Ledger, shared: _Field, stage: Stage, propose: _Propose, chunk: int) -> Plan:
+    """Chunks of trials, each of the task that promises the most, of those that no other lane is at."""
     while shared.searches:
         free = shared.free()
         if not free:
@@ -112,39 +128,14 @@ def _refine(ledger: Ledger, shared: _Field) -> Plan:
         one = shared.purse.next(free)
         before = one.best
         shared.busy.add(one.task.hash)
-        for _ in range(_CHUNK):
-            candidate = one.refine()
+        for _ in range(chunk):
+            if not _left(ledger):
+                return
+            candidate = propose(one)
             if candidate is None:
                 shared.searches.remove(one)
                 break
-            if not _left(ledger):
-                return
-            yield Proposal(task=one.task.hash, candidate=candidate, stage="refine")
-        shared.busy.discard(one.task.hash)
-        shared.purse.report(one, before)
-
-
-def rest(ledger: Ledger) -> list[Plan]:
-    """Random candidates with what is left, where there is a budget to end them."""
-    if ledger.request.seconds is None and ledger.request.trials is None:
-        return []
-    shared = _Field([one for one in ledger.searches.values() if one.best is not None])
-    return [_rest(ledger, shared) for _ in range(ledger.request.lanes)]
-
-
-def _rest(ledger: Ledger, shared: _Field) -> Plan:
-    while shared.searches and _left(ledger):
-        free = shared.free()
-        if not free:
-            yield None
-            continue
-        one = shared.purse.next(free)
-        before, candidate = one.best, one.draw()
-        if candidate is None:
-            shared.searches.remove(one)
-            continue
-        shared.busy.add(one.task.hash)
-        yield Proposal(task=one.task.hash, candidate=candidate, stage="rest")
+            yield Proposal(task=one.task.hash, candidate=candidate, stage=stage)
         shared.busy.discard(one.task.hash)
         shared.purse.report(one, before)
 
