@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event
@@ -42,9 +42,10 @@ def run_jobs(
     shares = split_cores(cores, min(len(items), at_once or len(items)))
     for share in shares:
         free.put(share)
-    failed = Event()
+    failed, all_submitted = Event(), Event()
 
     def job(item: Item) -> Result:
+        all_submitted.wait()  # else an interrupt might come while a job runs that nothing below knows of yet
         if failed.is_set():
             raise CancelledError
         share = free.get()
@@ -57,8 +58,9 @@ def run_jobs(
             free.put(share)
 
     pool = ThreadPoolExecutor(max_workers=len(shares))
-    futures = {pool.submit(job, item): item for item in items}
     try:
+        futures = {pool.submit(job, item): item for item in items}
+        all_submitted.set()
         for future in as_completed(futures):
             if isinstance(future.exception(), CancelledError):
                 continue  # another job's exception is the reason, and will come up
@@ -66,14 +68,21 @@ def run_jobs(
             done(futures[future])
         return [future.result() for future in futures]
     except BaseException:
+        failed.set()
         pool.shutdown(wait=False, cancel_futures=True)
-        kill_descendants()
-        while running := [future for future in futures if not future.done()]:
-            wait(running, timeout=0.1)
-            kill_descendants()  # again: a job may have been just about to start a process
+        if all_submitted.is_set():
+            _kill_until_done(futures)
         raise
     finally:
+        all_submitted.set()
         pool.shutdown(wait=True)
+
+
+def _kill_until_done(futures: Iterable[Future[Result]]) -> None:
+    kill_descendants()
+    while running := [future for future in futures if not future.done()]:
+        wait(running, timeout=0.1)
+        kill_descendants()  # again: a job may have been just about to start a process
 
 
 def kill_descendants() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -113,6 +114,43 @@ def test_an_exception_stops_the_rest(what: str, eventually: Callable[[Callable[[
     assert ("ValueError" if "ValueError" in what else "KeyboardInterrupt") == last.split()[0]
     assert eventually(lambda: not any(_lives(int(pid)) for pid in pids.split()))
     assert {"sleeper", "bad"} == set(last.split()[1:])
+
+
+class _InterruptedWhileHandedOut(Sequence[str]):
+    """Two items, and Ctrl-C comes once the first was handed out (and, were it let, had started)."""
+
+    def __init__(self, started: threading.Event) -> None:
+        self._started = started
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[str]:
+        yield "first"
+        self._started.wait(0.2)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_jobs_are_handed_out() -> None:
+    """Ctrl-C before all jobs were handed out starts none, and leaves no thread that would keep the program alive."""
+    started = threading.Event()
+    ended = threading.Event()
+    threads = set(threading.enumerate())
+
+    def work(_item: str, _cores: tuple[int, ...]) -> bool:
+        started.set()
+        return ended.wait(LIMIT_S)  # what only the death of a process below would end
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(_InterruptedWhileHandedOut(started), work, cores=[0, 1], done=lambda item: None)
+        assert not started.is_set()
+        assert threads == set(threading.enumerate())
+    finally:
+        ended.set()
 
 
 def _lives(pid: int) -> bool:
