@@ -23,7 +23,7 @@ from .cores import all_cores, usable_cores
 from .folders import data_folder
 from .hostlock import hold_host
 from .machine import count, judge_state, snapshot, worker_memory
-from .peaks import target_peaks
+from .peaks_kept import target_peaks
 from .phases import PhaseClock
 from .plan import CellSpec, asked_backends, expand
 from .processes import busy_processes, scan_processes

@@ -23,18 +23,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from pydantic import ValidationError
 
 from ..models.errors import WorkerError
 from ..reports.results import ComputePeak, Peaks, TierPeak
 from .cores import cache_instances, core_caches
-from .folders import data_folder, write_atomically
 from .isa import cpu_facts, isa_features
 from .peak_loops import COMPUTE_LOOPS, PRECISIONS, BuiltLoops, build_loops
 from .peak_tiers import Tier, plan_tiers
 from .peaks_worker import GEMM_SIZE, MEMORY_WORKS
 
-__all__ = ["load_peaks", "measure_peaks", "save_peaks", "target_peaks"]
+__all__ = ["measure_peaks"]
 
 CONFIRMED = 0.98
 """A window confirms the best one if it comes as near to it."""
@@ -48,37 +46,6 @@ COPY_CACHES = 4
 """A copied array is this many times as large as the last-level cache, so that memory is measured."""
 COPY_BYTES = (16 * 2**20, 256 * 2**20)
 """Least and greatest size of a copied array."""
-
-
-def target_peaks(target_id: str, cores: Sequence[int], *, remeasure: bool = False, folder: Path | None = None) -> Peaks:
-    """Peaks of the target *target_id*: those kept from an earlier run, else measured on *cores* now and kept.
-
-    Hold the host's measuring lock around it. Raises WorkerError as `measure_peaks` does, OSError if they cannot be
-    kept.
-    """
-    kept = None if remeasure else load_peaks(target_id, folder)
-    if kept is not None:
-        return kept
-    peaks = measure_peaks(cores)
-    save_peaks(target_id, peaks, folder)
-    return peaks
-
-
-def load_peaks(target_id: str, folder: Path | None = None) -> Peaks | None:
-    """The peaks kept for *target_id* below *folder* (by default bakeoff's data folder); None if there are none.
-
-    Those that an earlier version kept without roofs count as none.
-    """
-    try:
-        kept = Peaks.model_validate_json(_file(target_id, folder).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return kept if kept.compute else None
-
-
-def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None:
-    """Keep *peaks* for *target_id*. Raises OSError if they cannot be written."""
-    write_atomically(_file(target_id, folder), peaks.model_dump_json(indent=1).encode())
 
 
 def measure_peaks(cores: Sequence[int]) -> Peaks:
@@ -289,7 +256,3 @@ def _copy_bytes(cores: Sequence[int]) -> int:
     affordable = psutil.virtual_memory().available // (16 * len(cores))
     least, greatest = COPY_BYTES
     return int(min(max(least, COPY_CACHES * last_level), greatest, max(least, affordable)))
-
-
-def _file(target_id: str, folder: Path | None) -> Path:
-    return (data_folder() if folder is None else folder) / "peaks" / f"{target_id}.json"

@@ -115,6 +115,8 @@ class Peaks(_Record):
     """Nearest to the cores first."""
     cores: int | None = None
     """How many "all cores" are."""
+    measurements: int = 1
+    """These are the best of so many, at different times."""
     method: str = ""
 
 

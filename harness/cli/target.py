@@ -17,8 +17,11 @@ __all__ = ["target"]
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON, by the schema of a run's `target`.")
-@click.option("--remeasure", is_flag=True, help="Measure the peaks again instead of taking the kept ones.")
-def target(as_json: bool, remeasure: bool) -> None:
+@click.option(
+    "--remeasure", is_flag=True, help="Measure the peaks again; of each, the best that was ever measured counts."
+)
+@click.option("--forget", is_flag=True, help="Drop the peaks that were measured before, and measure them anew.")
+def target(as_json: bool, remeasure: bool, forget: bool) -> None:
     """Describe this machine as a hardware target.
 
     What its cores and its memory can do at best is measured once, in a minute or less, and kept.
@@ -28,7 +31,7 @@ def target(as_json: bool, remeasure: bool) -> None:
     from ..advisers import Advisers
     from ..cores import usable_cores
     from ..hostlock import hold_host
-    from ..peaks import target_peaks
+    from ..peaks_kept import target_peaks
     from ..target import describe_target
 
     cores = usable_cores()
@@ -41,7 +44,7 @@ def target(as_json: bool, remeasure: bool) -> None:
                 name: Probe(available=fact.available, devices=fact.devices) for name, fact in advisers.facts.items()
             }
         described = describe_target(probes)
-        peaks = target_peaks(described.id, cores, remeasure=remeasure)
+        peaks = target_peaks(described.id, cores, remeasure=remeasure, forget=forget)
     described = described.model_copy(update={"peaks": peaks})
     if as_json:
         click.echo(described.model_dump_json(indent=2))
@@ -76,6 +79,7 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
 
 def _roofs(peaks: Peaks) -> Iterator[tuple[str, str]]:
     """What nothing that runs here can exceed."""
+    yield "peaks", f"best of {peaks.measurements} measurement{'s' if peaks.measurements > 1 else ''}"
     for peak in peaks.compute:
         rates = _rates(peak.single_core_gmac_s, peak.all_cores_gmac_s, "GMAC/s")
         notes = "; ".join(part for part in (peak.instruction, peak.reason) if part)

@@ -22,7 +22,7 @@ from ..cores import all_cores, usable_cores
 from ..energy import EnergyMeter, find_meter
 from ..hostlock import hold_host
 from ..machine import judge_state, snapshot, worker_memory
-from ..peaks import target_peaks
+from ..peaks_kept import target_peaks
 from ..plan import CellSpec, asked_backends, expand, group_cells
 from ..progress import Listener
 from ..subjects import Subject, resolve_models

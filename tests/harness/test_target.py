@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from bakeoff.backends.base import Device, Probe
+from bakeoff.harness import peaks_kept
 from bakeoff.harness.cgroup import own_cgroup
 from bakeoff.harness.cores import (
     Topology,
@@ -27,10 +28,11 @@ from bakeoff.harness.cores import (
 from bakeoff.harness.isa import cpu_facts, isa_features
 from bakeoff.harness.peak_loops import build_loops
 from bakeoff.harness.peak_tiers import plan_tiers
-from bakeoff.harness.peaks import load_peaks, measure_peaks, save_peaks, target_peaks
+from bakeoff.harness.peaks import measure_peaks
+from bakeoff.harness.peaks_kept import best_of, load_peaks, save_peaks, target_peaks
 from bakeoff.harness.target import describe_target
 from bakeoff.models.errors import WorkerError
-from bakeoff.reports.results import Accelerator, ComputePeak, Peaks, Target
+from bakeoff.reports.results import Accelerator, ComputePeak, Peaks, Target, TierPeak
 
 
 def files(root: Path, contents: dict[str, str]) -> Path:
@@ -368,3 +370,48 @@ class TestPeaks:
         assert load_peaks("abc", tmp_path) is None
         save_peaks("old", Peaks(gemm_fp32_single_core_gflops=97.5, method="without roofs"), tmp_path)
         assert load_peaks("old", tmp_path) is None
+
+    def test_the_best_of_all_measurements_counts(self) -> None:
+        """Rate by rate, whichever time was the better one for it; what was never measured stays so."""
+        first, second = _measured(read=56.0, gmac=143.0), _measured(read=114.0, gmac=134.0)
+        both = _measured(read=114.0, gmac=143.0).model_copy(update={"measurements": 2})
+
+        assert both == best_of(first, second)
+        assert both == best_of(second, first)
+        third = best_of(both, first)
+        assert both.model_copy(update={"measurements": 3}) == third
+        assert third.gemm_fp32_all_cores_gflops is None
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"cores": 4}, {"method": "another"}, {"tiers": ()}, {"compute": ()}],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_measurements_of_another_kind_are_dropped(self, change: dict[str, object]) -> None:
+        """Figures that were made otherwise cannot be compared: the new ones count alone."""
+        measured = _measured(read=50.0, gmac=50.0)
+
+        assert measured == best_of(_measured(read=114.0, gmac=143.0).model_copy(update=change), measured)
+
+    def test_measured_again_or_forgotten(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Measuring again keeps what was better before; forgetting does not."""
+        readings = iter((114.0, 56.0, 57.0))
+        monkeypatch.setattr(peaks_kept, "measure_peaks", lambda cores: _measured(read=next(readings), gmac=143.0))
+        found = [
+            target_peaks("abc", [0], remeasure=remeasure, forget=forget, folder=tmp_path)
+            for remeasure, forget in ((False, False), (False, False), (True, False), (False, True))
+        ]
+
+        assert [114.0, 114.0, 114.0, 57.0] == [peaks.tiers[0].read_all_cores_gbytes_s for peaks in found]
+        assert [1, 1, 2, 1] == [peaks.measurements for peaks in found]
+
+
+def _measured(*, read: float, gmac: float) -> Peaks:
+    """Peaks of two cores, one precision and memory."""
+    return Peaks(
+        gemm_fp32_single_core_gflops=gmac * 1.9,
+        compute=(ComputePeak(precision="fp32", instruction="fma", single_core_gmac_s=gmac),),
+        tiers=(TierPeak(tier="memory", working_set_bytes=2**28, read_all_cores_gbytes_s=read),),
+        cores=2,
+        method="by hand",
+    )
