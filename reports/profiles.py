@@ -109,7 +109,8 @@ class RowTime(_Record):
     limit_ms: float | None = None
     """What this machine could do at best; null where the row has no nodes of its own, or nothing is known."""
     efficiency: float | None = None
-    """*limit_ms* over *median_ms*: 1 is the best that can be."""
+    """*limit_ms* over *median_ms*: 1 is the best that can be. Null for a row of a few microseconds, which is as fine as
+    most runtimes' clocks are."""
     roof: Roof | None = None
     """How *limit_ms* comes about."""
 

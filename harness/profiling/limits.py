@@ -14,6 +14,10 @@ __all__ = ["Limits"]
 
 _NOISE = 0.05
 """A row may be so much above its limit by the noise of both."""
+_CLOCK_MS = 0.001
+"""Most runtimes' profilers count whole microseconds, so a row may have taken so much more than it says."""
+_COUNTED = 5
+"""What took fewer of those is known so badly that its efficiency is not told."""
 
 
 _ABOVE = (
@@ -35,7 +39,9 @@ class Limits:
         rows = profile.rows if profile.refused else tuple(self._rows(profile.rows, default))
         roof = self._whole(profile, default)
         limited = [row.limit_ms for row in rows if row.limit_ms is not None]
-        above = sum(row.efficiency is not None and row.efficiency > 1.0 + _NOISE for row in rows)
+        above = sum(
+            row.limit_ms is not None and row.limit_ms > (row.median_ms + _CLOCK_MS) * (1.0 + _NOISE) for row in rows
+        )
         notes = [_ABOVE.format(rows=words.plural(above, "row"))] if above else []
         return profile.model_copy(
             update={
@@ -73,7 +79,8 @@ class Limits:
             work = self._work(own)
             roof = self._roof(work, self._precision(row, default, work))
             limits = {"roof": roof, "limit_ms": roof.limit_ms if roof else None}
-            yield row.model_copy(update={**limits, "efficiency": _efficiency(roof, row.median_ms)})
+            efficiency = _efficiency(roof, row.median_ms) if row.median_ms >= _COUNTED * _CLOCK_MS else None
+            yield row.model_copy(update={**limits, "efficiency": efficiency})
 
     def _whole(self, profile: BackendProfile, default: str) -> Roof | None:
         """The roof of the whole model: each product in the precision of its row, its ends moved once."""

@@ -197,6 +197,14 @@ class TestLimits:
         (note,) = limits().profile(profile(row("c", 9.0, node("conv")))).notes
         assert note.startswith("1 row took less than the limit")
 
+    @pytest.mark.parametrize(("took_ms", "told", "above"), [(0.004, False, 1), (0.0471, True, 0), (0.046, True, 1)])
+    def test_the_runtimes_clocks_are_coarse(self, took_ms: float, told: bool, above: int) -> None:
+        """A row may have taken a microsecond more than it says, which is much of a short one."""
+        found = limits().profile(profile(row("h", took_ms, node("head", "Gemm", "relu"))))
+        assert pytest.approx(0.0501, abs=1e-4) == found.rows[0].limit_ms
+        assert told == (found.rows[0].efficiency is not None)
+        assert above == len(found.notes)
+
     def test_the_whole_model(self) -> None:
         """All arithmetic, and what enters and leaves once; of a refused mapping that is all that is known."""
         found = limits().profile(fused())
