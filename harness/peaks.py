@@ -161,13 +161,15 @@ class _Bench:
         }
         if "MEMORY" not in self.built.libraries:
             return TierPeak(**facts, reason=self.built.failures["MEMORY"])
-        read, *copies = (rates[f"{how}:{tier.name}"] for how in MEMORY_WORKS)
+        read, update, *copies = (rates[f"{how}:{tier.name}"] for how in MEMORY_WORKS)
         return TierPeak(
             **facts,
             read_single_core_gbytes_s=read[0],
             read_all_cores_gbytes_s=read[1],
             copy_single_core_gbytes_s=max(one for one, _ in copies),
             copy_all_cores_gbytes_s=max(every for _, every in copies),
+            update_single_core_gbytes_s=update[0],
+            update_all_cores_gbytes_s=update[1],
         )
 
 

@@ -71,13 +71,14 @@ def _greater(kept: Part, measured: Part) -> Part:
 def load_peaks(target_id: str, folder: Path | None = None) -> Peaks | None:
     """The peaks kept for *target_id* below *folder* (by default bakeoff's data folder); None if there are none.
 
-    Those that an earlier version kept without roofs count as none.
+    Those that an earlier version kept without all roofs count as none.
     """
     try:
         kept = Peaks.model_validate_json(_file(target_id, folder).read_bytes())
     except (OSError, ValidationError):
         return None
-    return kept if kept.compute else None
+    whole = all(tier.reason or tier.update_single_core_gbytes_s for tier in kept.tiers)
+    return kept if kept.compute and whole else None
 
 
 def save_peaks(target_id: str, peaks: Peaks, folder: Path | None = None) -> None:

@@ -26,7 +26,7 @@ __all__ = ["GEMM_SIZE", "MEMORY_WORKS", "main"]
 
 GEMM_SIZE = 1024
 """Rows and columns of the square fp32 matrices: 12 MB for the three, and 2.1 GFLOP a product."""
-MEMORY_WORKS = ("read_array", "copy_array", "copy_libc")
+MEMORY_WORKS = ("read_array", "update_array", "copy_array", "copy_libc")
 """Functions of the library "MEMORY"."""
 _CALL_MACS = 1e8
 """Multiply-accumulates of one call of a loop: a few milliseconds at most, and many more than the call itself costs."""
@@ -110,6 +110,7 @@ def _memory_works(library: ctypes.CDLL, tiers: Mapping[str, int]) -> dict[str, W
         works[f"read_array:{tier}"] = _memory_work(library.read_array, [whole], 2 * half, 1)
         for name in ("copy_array", "copy_libc"):
             works[f"{name}:{tier}"] = _memory_work(getattr(library, name), [other, whole], half, 2)
+        works[f"update_array:{tier}"] = _memory_work(library.update_array, [other, whole], half, 3)
     return works
 
 

@@ -8,7 +8,7 @@ counted.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .dtypes import short_precision
@@ -56,6 +56,8 @@ class GroupWork:
     input_bytes: int
     weight_bytes: int
     output_bytes: int
+    activations: tuple[tuple[int, int], ...] = ()
+    """Of each activation that enters or leaves: its bytes, and those of one element. Empty where that is not known."""
 
     @property
     def macs(self) -> int:
@@ -87,6 +89,8 @@ class ModelWork:
     """Stored value -> names of the nodes that read it."""
     outputs: frozenset[str]
     """Stored values that leave the graph."""
+    widths: Mapping[str, int] = field(default_factory=dict)
+    """Stored value -> bytes of one element, at least one."""
 
     @property
     def macs(self) -> int:
@@ -108,22 +112,37 @@ class ModelWork:
             raise KeyError(f"no such node: {min(unknown)!r}")
         works = tuple(work for work in self.nodes if work.node in chosen)
         if len(works) == 1:
-            sizes = (works[0].input_bytes, works[0].weight_bytes, works[0].output_bytes)
-        else:
-            sizes = self._border(works, chosen)
-        return GroupWork(nodes=works, input_bytes=sizes[0], weight_bytes=sizes[1], output_bytes=sizes[2])
+            alone, part = works[0], self.traffic[works[0].node]
+            return GroupWork(
+                nodes=works,
+                input_bytes=alone.input_bytes,
+                weight_bytes=alone.weight_bytes,
+                output_bytes=alone.output_bytes,
+                activations=self._activations([*part.reads.items(), *part.writes.items()]),
+            )
+        return self._fused(works, chosen)
 
     def whole(self) -> GroupWork:
         """All of the graph as one: its inputs, weights and outputs are moved once, and nothing else."""
         return self.group(self.traffic)
 
-    def _border(self, works: Sequence[NodeWork], chosen: set[str]) -> tuple[int, int, int]:
-        """Bytes that enter as activations and as constants, and bytes that leave."""
+    def _fused(self, works: tuple[NodeWork, ...], chosen: set[str]) -> GroupWork:
+        """With the bytes that enter as activations and as constants, and those that leave."""
         parts = [self.traffic[work.node] for work in works]
         made = _largest(part.writes for part in parts)
-        entering = [size for value, size in _largest(part.reads for part in parts).items() if value not in made]
-        leaving = [size for value, size in made.items() if self._leaves(value, chosen)]
-        return sum(entering), sum(_largest(part.weights for part in parts).values()), sum(leaving)
+        entering = [one for one in _largest(part.reads for part in parts).items() if one[0] not in made]
+        leaving = [one for one in made.items() if self._leaves(one[0], chosen)]
+        return GroupWork(
+            nodes=works,
+            input_bytes=sum(size for _, size in entering),
+            weight_bytes=sum(_largest(part.weights for part in parts).values()),
+            output_bytes=sum(size for _, size in leaving),
+            activations=self._activations([*entering, *leaving]),
+        )
+
+    def _activations(self, sizes: Sequence[tuple[str, int]]) -> tuple[tuple[int, int], ...]:
+        known = all(value in self.widths for value, _ in sizes)
+        return tuple((size, self.widths[value]) for value, size in sizes) if known else ()
 
     def _leaves(self, value: str, inside: set[str]) -> bool:
         return value in self.outputs or not self.readers.get(value, frozenset()) <= inside
@@ -148,6 +167,7 @@ def count_work(model: Any, *, batches: bool = False) -> ModelWork:
         traffic=traffic,
         readers=readers,
         outputs=frozenset(flow.stored(output.name) for output in flow.graph.output),
+        widths={value: flow.width(value) for part in traffic.values() for value in (*part.reads, *part.writes)},
     )
 
 

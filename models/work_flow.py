@@ -68,6 +68,10 @@ class Flow:
         """Size of the value *name* in its own type."""
         return tensor_bytes(self.types[name], math.prod(self.shape(name)))
 
+    def width(self, name: str) -> int:
+        """Bytes of one element of the value *name*; one where several share a byte."""
+        return max(1, tensor_bytes(self.types[name], 1))
+
     def coded(self, name: str) -> str:
         """The value that *name* is dequantized from, or a view of; *name* itself where it is neither."""
         while (node := self.maker.get(name)) is not None:

@@ -33,6 +33,7 @@ def encode_work(work: ModelWork) -> dict[str, Any]:
         "traffic": {name: asdict(traffic) for name, traffic in work.traffic.items()},
         "readers": {value: sorted(names) for value, names in work.readers.items()},
         "outputs": sorted(work.outputs),
+        "widths": dict(work.widths),
     }
 
 
@@ -44,4 +45,5 @@ def decode_work(data: Mapping[str, Any]) -> ModelWork:
         traffic={name: Traffic(**traffic) for name, traffic in data["traffic"].items()},
         readers={value: frozenset(names) for value, names in data["readers"].items()},
         outputs=frozenset(data["outputs"]),
+        widths=data["widths"],
     )

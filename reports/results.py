@@ -98,8 +98,19 @@ class TierPeak(_Record):
     copy_single_core_gbytes_s: float | None = None
     """Bytes read plus bytes written."""
     copy_all_cores_gbytes_s: float | None = None
+    update_single_core_gbytes_s: float | None = None
+    """Of one array changed by another: bytes read of both plus bytes written."""
+    update_all_cores_gbytes_s: float | None = None
     reason: str = ""
     """Why it was not measured."""
+
+    @property
+    def best_gbytes_s(self) -> tuple[float | None, float | None]:
+        """On one core and on all, whichever way of moving data is the fastest there; None where none was measured."""
+        ways = ("read", "copy", "update")
+        one = [rate for way in ways if (rate := getattr(self, f"{way}_single_core_gbytes_s"))]
+        every = [rate for way in ways if (rate := getattr(self, f"{way}_all_cores_gbytes_s"))]
+        return max(one, default=None), max(every, default=None)
 
 
 class Peaks(_Record):

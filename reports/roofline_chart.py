@@ -67,8 +67,7 @@ def _slopes(peaks: Peaks | None, threads: int) -> dict[str, float]:
     """By tier of the memory, 10^9 bytes a second of *threads* cores: no more than one core or all of them allow."""
     found: dict[str, float] = {}
     for tier in peaks.tiers if peaks is not None else ():
-        one = max(tier.read_single_core_gbytes_s or 0.0, tier.copy_single_core_gbytes_s or 0.0)
-        every = max(tier.read_all_cores_gbytes_s or 0.0, tier.copy_all_cores_gbytes_s or 0.0)
+        one, every = (rate or 0.0 for rate in tier.best_gbytes_s)
         rate = one if threads == 1 else min(one * threads, every)
         if rate > 0:
             found[tier.tier] = rate

@@ -90,6 +90,10 @@ def _roofs(peaks: Peaks) -> Iterator[tuple[str, str]]:
         yield f"{tier.tier} read", f"{read} ({tier.reason})" if tier.reason else read
         if not tier.reason:
             yield f"{tier.tier} copy", copied
+            yield (
+                f"{tier.tier} update",
+                _rates(tier.update_single_core_gbytes_s, tier.update_all_cores_gbytes_s, "GB/s"),
+            )
 
 
 def _rates(one: float | None, every: float | None, unit: str) -> str:

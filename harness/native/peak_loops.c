@@ -6,7 +6,7 @@
  *   prepare()              0, or why the system does not let this process use the instructions (an errno)
  *   macs_per_round         multiply-accumulates of one round
  *   run(rounds)            does them, or, for memory:
- *   read_array, copy_array, copy_libc
+ *   read_array, copy_array, copy_libc, update_array
  *
  * The instructions are written out, since compilers that choose them also choose to move registers about. Each has as
  * many independent sums as its latency times its throughput wants, and no more than there are registers. Operands are
@@ -172,6 +172,7 @@ const uint64_t macs_per_round = 0;
 #define READ(k) sum##k ^= source[i + k];
 #define LOAD(k) const Line line##k = source[i + k];
 #define STORE(k) copy[i + k] = line##k;
+#define UPDATE(k) changed[i + k] ^= source[i + k];
 
 void read_array(const Line *source, uint64_t bytes, uint64_t rounds) {
     const Line zero = {0};
@@ -197,6 +198,15 @@ void copy_array(Line *copy, const Line *source, uint64_t bytes, uint64_t rounds)
 void copy_libc(Line *copy, const Line *source, uint64_t bytes, uint64_t rounds) {
     for (uint64_t round = 0; round < rounds; ++round) {
         memcpy(copy, source, bytes);
+        __asm__ volatile("" : : : "memory");
+    }
+}
+/* Lines that are read anyway before they are written cost no transfer of their own to be written to. */
+void update_array(Line *changed, const Line *source, uint64_t bytes, uint64_t rounds) {
+    for (uint64_t round = 0; round < rounds; ++round) {
+        for (uint64_t i = 0; i < bytes / sizeof(Line); i += 8) {
+            REPEAT_8(UPDATE)
+        }
         __asm__ volatile("" : : : "memory");
     }
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ...models.work import GroupWork
 from ...reports.profiles import Roof
-from ...reports.results import Peaks, TierPeak
+from ...reports.results import Peaks
 
 __all__ = ["ASSUMPTIONS", "Ceilings", "Level", "ceilings", "named_precisions", "roof_of"]
 
@@ -44,7 +44,7 @@ class Level:
     nearer_bytes: int
     """What all levels nearer to these cores hold together."""
     bytes_ms: float
-    """Bytes that reach the cores in a millisecond, read or read and written, whichever is more."""
+    """Bytes that reach the cores in a millisecond, read, copied or changed in place, whichever is most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def ceilings(peaks: Peaks, threads: int) -> Ceilings:
     levels: list[Level] = []
     nearer = 0
     for tier in peaks.tiers:
-        one, every = _bandwidth(tier)
+        one, every = tier.best_gbytes_s
         rate = _rate(one, every, count, cores)
         if rate:
             levels.append(Level(name=tier.tier, nearer_bytes=nearer, bytes_ms=rate * 1e6))
@@ -96,8 +96,14 @@ def roof_of(
     peak = machine.peak(precision)
     if (work.macs and not peak) or not machine.levels:
         return None
-    scale = min(1.0, _WIDTHS.get(precision, 4) / _WIDTHS.get(graph_precision, 4))
-    activations = scale * (work.input_bytes + work.output_bytes)
+    width = _WIDTHS.get(precision, 4)
+    scale = min(1.0, width / _WIDTHS.get(graph_precision, 4))
+    # A compiler may round a value earlier than the file does: before a Relu, where the file quantizes behind it.
+    activations = (
+        sum(size * min(1.0, width / own) for size, own in work.activations)
+        if work.activations
+        else scale * (work.input_bytes + work.output_bytes)
+    )
     weights = scale * work.weight_bytes
     memory, tier = memory_ms(machine, activations, weights, scale * weights_bytes)
     compute = fewest / peak if peak else 0.0
@@ -135,13 +141,6 @@ def named_precisions(words: str) -> tuple[str, ...]:
     """Precisions that *words* of a runtime name: "mixed(fp32: 3, int8: 50)" has two."""
     found = (_WORDS.get(word, word) for word in re.findall("[a-z]+[0-9]*", words.lower()))
     return tuple(dict.fromkeys(word for word in found if word in _WIDTHS))
-
-
-def _bandwidth(tier: TierPeak) -> tuple[float | None, float | None]:
-    """GB/s on one core and on all, of whichever is faster there."""
-    one = [rate for rate in (tier.read_single_core_gbytes_s, tier.copy_single_core_gbytes_s) if rate]
-    every = [rate for rate in (tier.read_all_cores_gbytes_s, tier.copy_all_cores_gbytes_s) if rate]
-    return max(one, default=None), max(every, default=None)
 
 
 def _rate(one: float | None, every: float | None, count: int, cores: int) -> float | None:

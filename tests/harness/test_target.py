@@ -285,6 +285,7 @@ class TestPeaks:
         assert fp32.single_core_gmac_s == fp32.all_cores_gmac_s
         assert {"L1", "memory"} <= set(tiers)
         assert all(tier.copy_single_core_gbytes_s > 0 for tier in peaks.tiers)
+        assert all(tier.update_single_core_gbytes_s > 0 for tier in peaks.tiers)
 
     @pytest.mark.slow
     @pytest.mark.alone
@@ -411,7 +412,14 @@ def _measured(*, read: float, gmac: float) -> Peaks:
     return Peaks(
         gemm_fp32_single_core_gflops=gmac * 1.9,
         compute=(ComputePeak(precision="fp32", instruction="fma", single_core_gmac_s=gmac),),
-        tiers=(TierPeak(tier="memory", working_set_bytes=2**28, read_all_cores_gbytes_s=read),),
+        tiers=(
+            TierPeak(
+                tier="memory",
+                working_set_bytes=2**28,
+                read_all_cores_gbytes_s=read,
+                update_single_core_gbytes_s=read / 2,
+            ),
+        ),
         cores=2,
         method="by hand",
     )

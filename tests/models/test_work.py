@@ -235,6 +235,8 @@ class TestBytes:
         )  # fmt: skip
         assert first.macs == first.winograd_macs == second.macs == 4 * 4 * 64
         assert (256, 256) == (work.group(["second", "act"]).input_bytes, work.group(["second", "act"]).output_bytes)
+        assert ((256, 1), (256, 1)) == work.group(["second", "act"]).activations
+        assert ((4 * 256, 4), (256, 1)) == work.group(["act"]).activations
         quantize = work.nodes[0]
         assert (3 * 256, 4 * 256, 4 + 1, 256) == _amounts(quantize)
         assert [(0, 0, 0, 0)] * 2 == [_amounts(one) for one in work.nodes[2:4]]

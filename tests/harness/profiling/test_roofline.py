@@ -63,10 +63,14 @@ def node_work(name: str = "conv", **changed: Any) -> NodeWork:
     return NodeWork(node=name, **{**facts, **changed})
 
 
-def kernel(**changed: Any) -> GroupWork:
+def kernel(*, activations: tuple[tuple[int, int], ...] = (), **changed: Any) -> GroupWork:
     one = node_work(**changed)
     return GroupWork(
-        nodes=(one,), input_bytes=one.input_bytes, weight_bytes=one.weight_bytes, output_bytes=one.output_bytes
+        nodes=(one,),
+        input_bytes=one.input_bytes,
+        weight_bytes=one.weight_bytes,
+        output_bytes=one.output_bytes,
+        activations=activations,
     )
 
 
@@ -125,6 +129,12 @@ class TestRoof:
         assert pytest.approx(1 / 3.6) == roof(threads=4).limit_ms == roof(threads=16).limit_ms
         found = roof(threads=2, macs=1, winograd_macs=1, input_bytes=3 * MB)
         assert pytest.approx(max(MB / 14e6, 3 * MB / 100e6)) == found.limit_ms
+
+    def test_a_value_is_rounded_before_it_is_moved(self) -> None:
+        """Where the file rounds later than a kernel may, each value counts in the narrower of both types."""
+        found = roof("int8", input_bytes=5 * MB, activations=((4 * MB, 4), (MB, 1)), precision="int8")
+        assert 2 * MB == found.moved_bytes
+        assert 5 * MB == roof("fp32", input_bytes=5 * MB, activations=((4 * MB, 4), (MB, 1))).moved_bytes
 
     def test_words_of_runtimes(self) -> None:
         assert ("fp32", "int8") == named_precisions("mixed(fp32: 3, int8: 50)")
