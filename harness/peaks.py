@@ -188,7 +188,7 @@ _ROOF = _Window(seconds=0.02, clock="cpu_seconds")
 
 On a shared machine moments in which a core is all ours are short, so windows are, too, and there are many.
 """
-_FEWEST_ROUNDS, _MOST_ROUNDS = 8, 64
+_FEWEST_ROUNDS, _MOST_ROUNDS = 12, 64
 """Windows of each kind; after the fewest there are no more of a kind once another one confirmed the best."""
 
 

@@ -201,6 +201,7 @@ void copy_libc(Line *copy, const Line *source, uint64_t bytes, uint64_t rounds) 
         __asm__ volatile("" : : : "memory");
     }
 }
+
 /* Lines that are read anyway before they are written cost no transfer of their own to be written to. */
 void update_array(Line *changed, const Line *source, uint64_t bytes, uint64_t rounds) {
     for (uint64_t round = 0; round < rounds; ++round) {

@@ -383,6 +383,16 @@ class TestPeaks:
         assert both.model_copy(update={"measurements": 3}) == third
         assert third.gemm_fp32_all_cores_gflops is None
 
+    def test_equally_fast_instructions(self) -> None:
+        """Which of them was the faster one this time does not make it another measurement."""
+        wide = _measured(read=50.0, gmac=70.0)
+        (peak,) = wide.compute
+        narrow = wide.model_copy(
+            update={"compute": (peak.model_copy(update={"instruction": "old", "single_core_gmac_s": 69.0}),)}
+        )
+
+        assert wide.compute == best_of(wide, narrow).compute == best_of(narrow, wide).compute
+
     @pytest.mark.parametrize(
         "change",
         [{"cores": 4}, {"method": "another"}, {"tiers": ()}, {"compute": ()}],
