@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event
@@ -15,6 +15,9 @@ __all__ = ["kill_descendants", "run_jobs", "split_cores"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_WAIT_S = 0.5
+"""Python does not look for a signal once more as it begins to wait: one that came just then is seen after this time."""
 
 
 def split_cores(cores: Sequence[int], jobs: int) -> list[tuple[int, ...]]:
@@ -61,7 +64,7 @@ def run_jobs(
     try:
         futures = {pool.submit(job, item): item for item in items}
         all_submitted.set()
-        for future in as_completed(futures):
+        for future in _as_completed(futures):
             if isinstance(future.exception(), CancelledError):
                 continue  # another job's exception is the reason, and will come up
             future.result()
@@ -76,6 +79,14 @@ def run_jobs(
     finally:
         all_submitted.set()
         pool.shutdown(wait=True)
+
+
+def _as_completed(futures: Iterable[Future[Result]]) -> Iterator[Future[Result]]:
+    """As that of `concurrent.futures`, which does not see every signal."""
+    running = set(futures)
+    while running:
+        ended, running = wait(running, timeout=_WAIT_S, return_when=FIRST_COMPLETED)
+        yield from ended
 
 
 def _kill_until_done(futures: Iterable[Future[Result]]) -> None:
