@@ -105,12 +105,19 @@ class TierPeak(_Record):
     """Why it was not measured."""
 
     @property
+    def rates_gbytes_s(self) -> dict[str, tuple[float | None, float | None]]:
+        """By way of moving data: on one core and on all."""
+        return {
+            "read": (self.read_single_core_gbytes_s, self.read_all_cores_gbytes_s),
+            "copy": (self.copy_single_core_gbytes_s, self.copy_all_cores_gbytes_s),
+            "update": (self.update_single_core_gbytes_s, self.update_all_cores_gbytes_s),
+        }
+
+    @property
     def best_gbytes_s(self) -> tuple[float | None, float | None]:
         """On one core and on all, whichever way of moving data is the fastest there; None where none was measured."""
-        ways = ("read", "copy", "update")
-        one = [rate for way in ways if (rate := getattr(self, f"{way}_single_core_gbytes_s"))]
-        every = [rate for way in ways if (rate := getattr(self, f"{way}_all_cores_gbytes_s"))]
-        return max(one, default=None), max(every, default=None)
+        one, every = zip(*self.rates_gbytes_s.values(), strict=True)
+        return max(filter(None, one), default=None), max(filter(None, every), default=None)
 
 
 class Peaks(_Record):

@@ -85,15 +85,11 @@ def _roofs(peaks: Peaks) -> Iterator[tuple[str, str]]:
         notes = "; ".join(part for part in (peak.instruction, peak.reason) if part)
         yield f"{peak.precision} roof", f"{rates} ({notes})" if notes else rates
     for tier in peaks.tiers:
-        read = _rates(tier.read_single_core_gbytes_s, tier.read_all_cores_gbytes_s, "GB/s")
-        copied = _rates(tier.copy_single_core_gbytes_s, tier.copy_all_cores_gbytes_s, "GB/s")
-        yield f"{tier.tier} read", f"{read} ({tier.reason})" if tier.reason else read
-        if not tier.reason:
-            yield f"{tier.tier} copy", copied
-            yield (
-                f"{tier.tier} update",
-                _rates(tier.update_single_core_gbytes_s, tier.update_all_cores_gbytes_s, "GB/s"),
-            )
+        shown = {way: _rates(*pair, "GB/s") for way, pair in tier.rates_gbytes_s.items()}
+        if tier.reason:
+            yield f"{tier.tier} read", f"{shown['read']} ({tier.reason})"
+        else:
+            yield from ((f"{tier.tier} {way}", words) for way, words in shown.items())
 
 
 def _rates(one: float | None, every: float | None, unit: str) -> str:

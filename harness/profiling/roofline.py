@@ -21,8 +21,8 @@ ASSUMPTIONS = (
     "Limits count multiply-accumulates at the measured peak of the executed precision: operands in registers, nothing "
     "else to do. Dense 3x3 convolutions in floating point count Winograd's F(4x4,3x3) multiplications, up to four "
     "times fewer than the textbook's. Activations, poolings and other single operations count as free.",
-    "Bytes are inputs, weights and outputs, once each, in the executed precision. Inputs and outputs lie as near to "
-    "the cores as they fit; only what exceeds the nearer caches comes from further away.",
+    "Bytes are inputs, weights and outputs, once each, in the narrower of their own and the executed precision. Inputs "
+    "and outputs lie as near to the cores as they fit; only what exceeds the nearer caches comes from further away.",
     "Each weight is read once in an inference. What the nearer caches cannot hold of all the model's weights comes "
     "from further away, and every layer has an equal part in that.",
     "Transfers of all levels and the arithmetic overlap wholly, and so do all cores.",
