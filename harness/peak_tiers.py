@@ -12,7 +12,7 @@ _BEYOND = 8
 """A working set is this many times as large as the caches nearer to the core, where the level itself has the room: then
 hardly anything of it is found there."""
 _MEMORY_LEAST = 64 * _MB
-_MEMORY_CACHES = 4
+_MEMORY_CACHES = 8
 """All cores together work on this many times the last cache, so that memory is measured ..."""
 _MEMORY_SHARE = 8
 """... but on no more than this part of the memory that is free."""

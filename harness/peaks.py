@@ -1,10 +1,9 @@
 """What the target's cores and memory can do at best, measured.
 
-One pinned, single-threaded process for each core does the work; the rate of several cores is the sum over processes
-that work in the same window of time, and the best of a few windows counts. There are two kinds of figures. Matrix
-products and copies by numpy are what a well-written library reaches; a convolution can be a little faster than the best
-matrix product. Multiply-adds in registers, and reads and copies in each level of the memory, are roofs: nothing that
-runs on these cores exceeds them.
+One pinned, single-threaded process for each core does the work, in many short visits, and the best moments in them
+count (`peak_windows`). There are two kinds of figures. Matrix products and copies by numpy are what a well-written
+library reaches; a convolution can be a little faster than the best matrix product. Multiply-adds in registers, and
+reads, copies and updates in each level of the memory, are roofs: nothing that runs on these cores exceeds them.
 """
 
 from __future__ import annotations
@@ -20,39 +19,64 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import psutil
 
 from ..models.errors import WorkerError
+from ..reports.peak_figures import differences
 from ..reports.results import ComputePeak, Peaks, TierPeak
 from .cores import cache_instances, core_caches
 from .isa import cpu_facts, isa_features
 from .peak_loops import COMPUTE_LOOPS, PRECISIONS, BuiltLoops, build_loops
 from .peak_tiers import Tier, plan_tiers
+from .peak_windows import WINDOW_S, Series, Visit
 from .peaks_worker import GEMM_SIZE, MEMORY_WORKS
 
-__all__ = ["measure_peaks"]
+__all__ = ["QUICK", "THOROUGH", "UNSETTLED_PERCENT", "Effort", "measure_peaks"]
 
-CONFIRMED = 0.98
-"""A window confirms the best one if it comes as near to it."""
-START_DELAY_S = 0.01
-"""Time for all processes to read the request before their common start."""
-ENOUGH_S = 30.0
-"""On a busy machine windows confirm each other late; after this time the best so far count."""
-LIMIT_S = 300.0
-"""A process that has not done all within this time is killed, and nothing is measured."""
-COPY_CACHES = 4
+SETTLED_PERCENT = 2.0
+"""A rate has settled once the first and the second half of the visits tell the same within this."""
+UNSETTLED_PERCENT = 5.0
+"""Where they differ by more in the end, it is said."""
+VISIT_S = 0.006
+"""Some two dozen windows, and soon over: a visit says little more of its own moment if it is longer."""
+START_DELAY_S, START_DELAY_EACH_S = 0.002, 0.0001
+"""Time for all processes to read the request before their common start, and for each one."""
+SPARE_S = 120.0
+"""A process that is not done by so much after its time is killed, and nothing is measured."""
+COPY_CACHES = 2
 """A copied array is this many times as large as the last-level cache, so that memory is measured."""
 COPY_BYTES = (16 * 2**20, 256 * 2**20)
 """Least and greatest size of a copied array."""
+_LIBRARY_KINDS = ("gemm", "copy")
+
+Rates = Mapping[str, tuple[float, float]]
+"""By kind of work, giga-units a second of one core and of all."""
 
 
-def measure_peaks(cores: Sequence[int]) -> Peaks:
-    """Measure on *cores*, for half a minute to a minute; see `Peaks` for what.
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is done for the figures."""
 
-    numpy's single-core figures are those of the last of *cores*, since the first is where other work tends to run.
-    Raises WorkerError if a process cannot do it.
+    fewest_visits: int
+    """Of each kind of work, one core's and all cores' counted once."""
+    enough_s: float
+    """What has not settled after this time is left so."""
+
+
+QUICK = Effort(fewest_visits=24, enough_s=30.0)
+"""Where other work waits for it: some ten seconds on a machine of one's own."""
+THOROUGH = Effort(fewest_visits=160, enough_s=180.0)
+"""A minute or more: what other tenants of the machine take from us changes in such times."""
+
+
+def measure_peaks(cores: Sequence[int], effort: Effort = QUICK) -> Peaks:
+    """Measure on *cores*.
+
+    Single-core figures are those of the last of *cores* alone, or of any beside the others, whichever is greater: the
+    first is where other work tends to run. Raises WorkerError if a process cannot do it.
     """
     isa = isa_features(cpu_facts().flags)
     tiers = plan_tiers(core_caches(cores[-1]), cache_instances(cores), cores, int(psutil.virtual_memory().available))
@@ -64,31 +88,33 @@ def measure_peaks(cores: Sequence[int]) -> Peaks:
             "loops": {name: str(path) for name, path in built.libraries.items()},
             "tiers": {tier.name: tier.working_set_bytes for tier in tiers},
         }
-        workers = [stack.enter_context(_PeaksWorker(core, settings)) for core in cores]
+        workers = [stack.enter_context(_PeaksWorker(core, settings, effort.enough_s + SPARE_S)) for core in cores]
         facts = [worker.answer() for worker in workers][-1]
         bench = _Bench(workers=workers, built=built, isa=isa, refused=facts["refused"])
-        kinds = list(_LIBRARY_KINDS)
-        kinds += [name for precision in PRECISIONS for name in bench.loops(precision)]
+        kinds = dict.fromkeys(_LIBRARY_KINDS, False) | {"gemm": True}
+        kinds |= {name: True for precision in PRECISIONS for name in bench.loops(precision)}
         if "MEMORY" in built.libraries:
-            kinds += [f"{how}:{tier.name}" for tier in tiers for how in MEMORY_WORKS]
-        rates = bench.best(kinds)
-    gemm, copied = (rates[kind] for kind in _LIBRARY_KINDS)
-    return Peaks(
-        gemm_fp32_single_core_gflops=gemm[0],
-        gemm_fp32_all_cores_gflops=gemm[1],
-        copy_bandwidth_single_core_gbytes_s=copied[0],
-        copy_bandwidth_all_cores_gbytes_s=copied[1],
-        compute=tuple(bench.compute(precision, rates) for precision in PRECISIONS),
-        tiers=tuple(bench.memory(tier, rates) for tier in tiers),
-        cores=len(cores),
-        method=(
-            f"one pinned process per core, {len(cores)} in all; best of {_FEWEST_ROUNDS} to {_MOST_ROUNDS} windows: "
-            f"numpy {facts['numpy']} ({facts['blas']}), {_LIBRARY.seconds} s: products of {GEMM_SIZE}x{GEMM_SIZE} "
-            f"matrices, copies of {size // 2**20} MB arrays, bytes read plus bytes written; roofs, {_ROOF.seconds} s: "
-            f"loops compiled by {built.compiler or 'no compiler'}, "
-            "by the processes' own CPU time"
-        ),
+            kinds |= {f"{how}:{tier.name}": tier.capacity_bytes is not None for tier in tiers for how in MEMORY_WORKS}
+        series = bench.visit(kinds, effort)
+    method = (
+        f"one pinned process per core, {len(cores)} in all; second best of many visits of {1000 * VISIT_S:g} "
+        f"ms, of each the best {1000 * WINDOW_S:g} ms: numpy {facts['numpy']} ({facts['blas']}): "
+        f"products of {GEMM_SIZE}x{GEMM_SIZE} matrices, copies of {size // 2**20} MB arrays, bytes read plus bytes "
+        f"written; roofs: loops compiled by {built.compiler or 'no compiler'}"
     )
+
+    def peaks(part: Mapping[str, Series]) -> Peaks:
+        rates = {kind: _giga(one.rates()) for kind, one in part.items()}
+        return bench.peaks(rates, tiers).model_copy(update={"cores": len(cores), "method": method})
+
+    first, second = (peaks({kind: one.half(which) for kind, one in series.items()}) for which in (0, 1))
+    unsettled = differences(first, second, above_percent=UNSETTLED_PERCENT)
+    return peaks(series).model_copy(update={"unsettled": unsettled})
+
+
+def _giga(rates: tuple[float, float]) -> tuple[float, float]:
+    one, every = rates
+    return round(one / 1e9, 2), round(every / 1e9, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,25 +127,36 @@ class _Bench:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Loops whose instructions the system does not allow, and what it says."""
 
-    def best(self, kinds: Sequence[str]) -> Mapping[str, tuple[float, float]]:
-        """The best that one core and all reach in each of *kinds*, giga-units a second.
+    def visit(self, kinds: Mapping[str, bool], effort: Effort) -> dict[str, Series]:
+        """Visits of each of *kinds*, whose value is whether it may be that each core does it unhindered by the others.
 
-        All kinds have their windows in turn: where a machine is slow for some seconds none of them is for all of its
-        own. One core can do what any did beside the others, so that counts, too.
+        All kinds have their visits in turn: where a machine is slow for some seconds none of them is for all of its
+        own. Those that have settled have no more.
         """
         counts = sorted({1, len(self.workers)})
-        reached: dict[tuple[str, int], list[float]] = {(kind, count): [] for kind in kinds for count in counts}
-        single = dict.fromkeys(kinds, 0.0)
-        begin = time.monotonic()
-        for rounds in range(_MOST_ROUNDS):
-            if rounds >= _FEWEST_ROUNDS and time.monotonic() - begin > ENOUGH_S:
-                break
-            for (kind, count), rates in reached.items():
-                if rounds < _FEWEST_ROUNDS or not _confirmed(rates):
-                    found = _rates(self.workers[-count:], kind, _LIBRARY if kind in _LIBRARY_KINDS else _ROOF)
-                    rates.append(sum(found))
-                    single[kind] = max(single[kind], *found)
-        return {kind: (round(single[kind], 2), round(max(reached[kind, counts[-1]]), 2)) for kind in kinds}
+        series = {kind: Series(apart=apart) for kind, apart in kinds.items()}
+        open_kinds, rounds = list(kinds), 0
+        end = time.monotonic() + effort.enough_s
+        while open_kinds and (not rounds or time.monotonic() < end):
+            for kind in open_kinds:
+                for count in counts:
+                    series[kind].add(_visits(self.workers[-count:], kind))
+            rounds += 1
+            if rounds >= effort.fewest_visits:
+                open_kinds = [kind for kind in open_kinds if not series[kind].settled(SETTLED_PERCENT)]
+        return series
+
+    def peaks(self, rates: Rates, tiers: Sequence[Tier]) -> Peaks:
+        """*rates* by their names."""
+        gemm, copied = (rates[kind] for kind in _LIBRARY_KINDS)
+        return Peaks(
+            gemm_fp32_single_core_gflops=gemm[0],
+            gemm_fp32_all_cores_gflops=gemm[1],
+            copy_bandwidth_single_core_gbytes_s=copied[0],
+            copy_bandwidth_all_cores_gbytes_s=copied[1],
+            compute=tuple(self.compute(precision, rates) for precision in PRECISIONS),
+            tiers=tuple(self.memory(tier, rates) for tier in tiers),
+        )
 
     def loops(self, precision: str) -> list[str]:
         """Names of the loops for *precision* that can run."""
@@ -128,7 +165,7 @@ class _Bench:
         names = [loop.name for loop in COMPUTE_LOOPS if loop.precision == precision]
         return [name for name in names if name in self.built.libraries and name not in self.refused]
 
-    def compute(self, precision: str, rates: Mapping[str, tuple[float, float]]) -> ComputePeak:
+    def compute(self, precision: str, rates: Rates) -> ComputePeak:
         """Multiply-accumulates in *precision*, by the fastest instruction that there is for them."""
         loops = {loop.name: loop for loop in COMPUTE_LOOPS if loop.precision == precision}
         usable = self.loops(precision)
@@ -151,7 +188,7 @@ class _Bench:
             reason="; ".join(remarks),
         )
 
-    def memory(self, tier: Tier, rates: Mapping[str, tuple[float, float]]) -> TierPeak:
+    def memory(self, tier: Tier, rates: Rates) -> TierPeak:
         """Reads and copies of what fits *tier*."""
         facts: dict[str, Any] = {
             "tier": tier.name,
@@ -173,29 +210,10 @@ class _Bench:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Window:
-    """How long, and by which clock, a rate is measured."""
-
-    seconds: float
-    clock: Literal["seconds", "cpu_seconds"]
-
-
-_LIBRARY_KINDS = ("gemm", "copy")
-_LIBRARY = _Window(seconds=0.06, clock="seconds")
-_ROOF = _Window(seconds=0.02, clock="cpu_seconds")
-"""A roof has to be the best that can be: what a core does while other processes have it does not count against it.
-
-On a shared machine moments in which a core is all ours are short, so windows are, too, and there are many.
-"""
-_FEWEST_ROUNDS, _MOST_ROUNDS = 12, 64
-"""Windows of each kind; after the fewest there are no more of a kind once another one confirmed the best."""
-
-
 class _PeaksWorker:
     """One process of `peaks_worker`."""
 
-    def __init__(self, core: int, settings: Mapping[str, object]) -> None:
+    def __init__(self, core: int, settings: Mapping[str, object], limit_s: float) -> None:
         self._core = core
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
@@ -206,7 +224,7 @@ class _PeaksWorker:
             text=True,
             env={**os.environ, **threads, "PYTHONSAFEPATH": "1"},
         )
-        self._deadline = threading.Timer(LIMIT_S, self._process.kill)
+        self._deadline = threading.Timer(limit_s, self._process.kill)
         self._deadline.daemon = True
         self._deadline.start()
 
@@ -238,18 +256,13 @@ class _PeaksWorker:
         )
 
 
-def _rates(workers: Sequence[_PeaksWorker], kind: str, how: _Window) -> list[float]:
-    """Giga-units a second that each of *workers* reaches in a window that all share."""
-    start = time.monotonic() + START_DELAY_S
+def _visits(workers: Sequence[_PeaksWorker], kind: str) -> list[Visit]:
+    """One visit of each of *workers*, all at the same time."""
+    start = time.monotonic() + START_DELAY_S + START_DELAY_EACH_S * len(workers)
     for worker in workers:
-        worker.ask(f"{kind} {start} {how.seconds}")
-    return [one["work"] / one[how.clock] / 1e9 for one in [worker.answer() for worker in workers]]
-
-
-def _confirmed(rates: Sequence[float]) -> bool:
-    """Whether another window comes near the best one."""
-    second, best = sorted(rates)[-2:]
-    return second >= CONFIRMED * best
+        worker.ask(f"{kind} {start} {VISIT_S}")
+    answers = [worker.answer() for worker in workers]
+    return [Visit(amount=answer["amount"], ends_s=np.array(answer["ends_s"])) for answer in answers]
 
 
 def _copy_bytes(cores: Sequence[int]) -> int:

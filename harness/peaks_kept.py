@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ..reports.peak_figures import differences
 from ..reports.results import ComputePeak, Peaks
 from .folders import data_folder, write_atomically
-from .peaks import measure_peaks
+from .peaks import QUICK, THOROUGH, UNSETTLED_PERCENT, measure_peaks
 
 __all__ = ["best_of", "load_peaks", "save_peaks", "target_peaks"]
 
@@ -22,14 +23,15 @@ def target_peaks(
 ) -> Peaks:
     """Peaks of the target *target_id*: those kept from earlier runs, else measured on *cores* now and kept.
 
-    *remeasure* measures in any case; what then exceeds the kept figures takes their place. *forget* drops those before.
+    *remeasure* measures in any case, and takes its time; what then exceeds the kept figures takes their place. *forget*
+    drops those before.
     Hold the host's measuring lock around it. Raises WorkerError as `measure_peaks` does, OSError if they cannot be
     kept.
     """
     kept = None if forget else load_peaks(target_id, folder)
     if kept is not None and not remeasure:
         return kept
-    measured = measure_peaks(cores)
+    measured = measure_peaks(cores, THOROUGH if remeasure or forget else QUICK)
     peaks = measured if kept is None else best_of(kept, measured)
     save_peaks(target_id, peaks, folder)
     return peaks
@@ -47,7 +49,12 @@ def best_of(kept: Peaks, measured: Peaks) -> Peaks:
     tiers = tuple(_greater(one, other) for one, other in zip(kept.tiers, measured.tiers, strict=True))
     best = _greater(kept, measured)
     return best.model_copy(
-        update={"compute": compute, "tiers": tiers, "measurements": kept.measurements + measured.measurements}
+        update={
+            "compute": compute,
+            "tiers": tiers,
+            "measurements": kept.measurements + measured.measurements,
+            "unsettled": differences(kept, measured, above_percent=UNSETTLED_PERCENT),
+        }
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from . import words
+from .peak_figures import peak_figures
 from .results import Cell, MachineState, ModelFacts, Peaks, Run, Target
 
 __all__ = [
@@ -44,26 +45,7 @@ def _cores(target: Target) -> str:
 def _peak_facts(peaks: Peaks | None) -> list[tuple[str, str]]:
     if peaks is None:
         return []
-    rates: tuple[tuple[str, float | None, str], ...] = (
-        ("fp32 GEMM, one core", peaks.gemm_fp32_single_core_gflops, "GFLOP/s"),
-        ("fp32 GEMM, all cores", peaks.gemm_fp32_all_cores_gflops, "GFLOP/s"),
-        ("Copy bandwidth, one core", peaks.copy_bandwidth_single_core_gbytes_s, "GB/s"),
-        ("Copy bandwidth, all cores", peaks.copy_bandwidth_all_cores_gbytes_s, "GB/s"),
-    )
-    rates += tuple(
-        (f"{peak.precision} multiply-adds, {where}", value, "GMAC/s")
-        for peak in peaks.compute
-        for where, value in (("one core", peak.single_core_gmac_s), ("all cores", peak.all_cores_gmac_s))
-    )
-    rates += tuple(
-        (f"{tier.tier} reads, {where}", value, "GB/s")
-        for tier in peaks.tiers
-        for where, value in (
-            ("one core", tier.read_single_core_gbytes_s),
-            ("all cores", tier.read_all_cores_gbytes_s),
-        )
-    )
-    pairs = [(name, f"{words.rate(value)} {unit}") for name, value, unit in rates if value is not None]
+    pairs = [(name, f"{words.rate(rate)} {unit}") for name, (rate, unit) in peak_figures(peaks).items()]
     return [*pairs, ("Rates measured by", peaks.method)] if pairs else []
 
 

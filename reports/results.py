@@ -136,6 +136,9 @@ class Peaks(_Record):
     measurements: int = 1
     """These are the best of so many, at different times."""
     method: str = ""
+    unsettled: dict[str, float] = Field(default_factory=dict)
+    """Rates that did not come out alike, by name: how many percent two looks at them differ by. These are the halves of
+    one measurement, or the latest one and those before."""
 
 
 class Target(_Record):

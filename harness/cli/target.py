@@ -18,13 +18,19 @@ __all__ = ["target"]
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON, by the schema of a run's `target`.")
 @click.option(
-    "--remeasure", is_flag=True, help="Measure the peaks again; of each, the best that was ever measured counts."
+    "--remeasure",
+    is_flag=True,
+    help="Measure the peaks again, for up to three minutes; of each, the best that was ever measured counts.",
 )
-@click.option("--forget", is_flag=True, help="Drop the peaks that were measured before, and measure them anew.")
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Drop the peaks that were measured before, and measure them anew, for up to three minutes.",
+)
 def target(as_json: bool, remeasure: bool, forget: bool) -> None:
     """Describe this machine as a hardware target.
 
-    What its cores and its memory can do at best is measured once, in a minute or less, and kept.
+    What its cores and its memory can do at best is measured once, in half a minute or less, and kept.
     """
     from ...backends import registry
     from ...backends.base import Probe
@@ -71,7 +77,7 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
         peaks = target.peaks
         yield "fp32 GEMM", _rates(peaks.gemm_fp32_single_core_gflops, peaks.gemm_fp32_all_cores_gflops, "GFLOP/s")
         yield (
-            "memory copy",
+            "numpy copies",
             _rates(peaks.copy_bandwidth_single_core_gbytes_s, peaks.copy_bandwidth_all_cores_gbytes_s, "GB/s"),
         )
         yield from _roofs(peaks)
@@ -90,6 +96,10 @@ def _roofs(peaks: Peaks) -> Iterator[tuple[str, str]]:
             yield f"{tier.tier} read", f"{shown['read']} ({tier.reason})"
         else:
             yield from ((f"{tier.tier} {way}", words) for way, words in shown.items())
+    if peaks.unsettled:
+        apart = ", ".join(f"{name} {percent:.0f}%" for name, percent in peaks.unsettled.items())
+        looks = "two measurements" if peaks.measurements > 1 else "the two halves of the time"
+        yield "not settled", f"{apart} between {looks}; `bakeoff target --remeasure` keeps the best"
 
 
 def _rates(one: float | None, every: float | None, unit: str) -> str:

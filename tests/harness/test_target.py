@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,7 @@ from bakeoff.harness.cores import (
 from bakeoff.harness.isa import cpu_facts, isa_features
 from bakeoff.harness.peak_loops import build_loops
 from bakeoff.harness.peak_tiers import plan_tiers
-from bakeoff.harness.peaks import measure_peaks
+from bakeoff.harness.peaks import QUICK, THOROUGH, Effort, measure_peaks
 from bakeoff.harness.peaks_kept import best_of, load_peaks, save_peaks, target_peaks
 from bakeoff.harness.target import describe_target
 from bakeoff.models.errors import WorkerError
@@ -376,10 +377,15 @@ class TestPeaks:
         """Rate by rate, whichever time was the better one for it; what was never measured stays so."""
         first, second = _measured(read=56.0, gmac=143.0), _measured(read=114.0, gmac=134.0)
         both = _measured(read=114.0, gmac=143.0).model_copy(update={"measurements": 2})
+        apart = {
+            "fp32 GEMM, one core": 6.7,
+            "fp32 multiply-adds, one core": 6.7,
+            "memory read, all cores": 103.6,
+            "memory update, one core": 103.6,
+        }
 
-        assert both == best_of(first, second)
-        assert both == best_of(second, first)
-        third = best_of(both, first)
+        assert both.model_copy(update={"unsettled": apart}) == best_of(first, second) == best_of(second, first)
+        third = best_of(both, _measured(read=113.0, gmac=143.0))
         assert both.model_copy(update={"measurements": 3}) == third
         assert third.gemm_fp32_all_cores_gflops is None
 
@@ -407,7 +413,13 @@ class TestPeaks:
     def test_measured_again_or_forgotten(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Measuring again keeps what was better before; forgetting does not."""
         readings = iter((114.0, 56.0, 57.0))
-        monkeypatch.setattr(peaks_kept, "measure_peaks", lambda cores: _measured(read=next(readings), gmac=143.0))
+        efforts = []
+
+        def measure(cores: Sequence[int], effort: Effort) -> Peaks:
+            efforts.append(effort)
+            return _measured(read=next(readings), gmac=143.0)
+
+        monkeypatch.setattr(peaks_kept, "measure_peaks", measure)
         found = [
             target_peaks("abc", [0], remeasure=remeasure, forget=forget, folder=tmp_path)
             for remeasure, forget in ((False, False), (False, False), (True, False), (False, True))
@@ -415,6 +427,7 @@ class TestPeaks:
 
         assert [114.0, 114.0, 114.0, 57.0] == [peaks.tiers[0].read_all_cores_gbytes_s for peaks in found]
         assert [1, 1, 2, 1] == [peaks.measurements for peaks in found]
+        assert [QUICK, THOROUGH, THOROUGH] == efforts
 
 
 def _measured(*, read: float, gmac: float) -> Peaks:
