@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .results import Peaks
 
-__all__ = ["differences", "peak_figures", "percent_apart"]
+__all__ = ["differences", "peak_figures", "percent_apart", "unsettled_words"]
 
 
 def peak_figures(peaks: Peaks) -> dict[str, tuple[float, str]]:
@@ -40,3 +40,12 @@ def percent_apart(one: float, other: float) -> float:
     if least <= 0:
         return 0.0 if most <= 0 else float("inf")
     return 100 * (most / least - 1)
+
+
+def unsettled_words(peaks: Peaks) -> str:
+    """Which of *peaks* did not come out alike, by how much, and what to do; "" if all did."""
+    if not peaks.unsettled:
+        return ""
+    apart = ", ".join(f"{name} {percent:.0f}%" for name, percent in peaks.unsettled.items())
+    looks = "two measurements" if peaks.measurements > 1 else "the two halves of the time"
+    return f"{apart} between {looks}; `bakeoff target --remeasure` keeps the best"

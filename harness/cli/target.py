@@ -85,6 +85,8 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
 
 def _roofs(peaks: Peaks) -> Iterator[tuple[str, str]]:
     """What nothing that runs here can exceed."""
+    from ...reports.peak_figures import unsettled_words
+
     yield "peaks", f"best of {peaks.measurements} measurement{'s' if peaks.measurements > 1 else ''}"
     for peak in peaks.compute:
         rates = _rates(peak.single_core_gmac_s, peak.all_cores_gmac_s, "GMAC/s")
@@ -97,9 +99,7 @@ def _roofs(peaks: Peaks) -> Iterator[tuple[str, str]]:
         else:
             yield from ((f"{tier.tier} {way}", words) for way, words in shown.items())
     if peaks.unsettled:
-        apart = ", ".join(f"{name} {percent:.0f}%" for name, percent in peaks.unsettled.items())
-        looks = "two measurements" if peaks.measurements > 1 else "the two halves of the time"
-        yield "not settled", f"{apart} between {looks}; `bakeoff target --remeasure` keeps the best"
+        yield "not settled", unsettled_words(peaks)
 
 
 def _rates(one: float | None, every: float | None, unit: str) -> str:

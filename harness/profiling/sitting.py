@@ -13,6 +13,7 @@ from ...backends.base import Probe
 from ...models.errors import StageError, UserError, WorkerError
 from ...models.nodes import read_nodes
 from ...models.work_reading import read_work
+from ...reports.peak_figures import unsettled_words
 from ...reports.profiles import BackendProfile, GroupTimes, ProfileReport
 from ...reports.results import Peaks
 from ..advisers import Advisers
@@ -107,6 +108,7 @@ class _Sitting:
             peaks=peaks,
             assumptions=(
                 *(ASSUMPTIONS if peaks is not None else ()),
+                *_unsettled(peaks),
                 *dict.fromkeys(self.unlimited),
                 *filter(None, [self.meter.reason]),
             ),
@@ -212,3 +214,10 @@ class _Sitting:
             found.setdefault((cell.full_variant, cell.group), []).append(cell)
         for cells in found.values():
             yield self.ready.subjects[cells[0]], cells
+
+
+def _unsettled(peaks: Peaks | None) -> tuple[str, ...]:
+    """A limit may be as much too high as a peak that did not come out alike is too low."""
+    if peaks is None or not peaks.unsettled:
+        return ()
+    return (f"Peaks that have not settled: {unsettled_words(peaks)}.",)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from bakeoff.harness.peak_windows import WINDOW_S, Series, Visit, fastest, reached
-from bakeoff.reports.peak_figures import differences, peak_figures, percent_apart
+from bakeoff.reports.peak_figures import differences, peak_figures, percent_apart, unsettled_words
 from bakeoff.reports.results import ComputePeak, Peaks, TierPeak
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,3 +195,13 @@ class TestFigures:
         assert {} == differences(self.PEAKS, self.PEAKS, above_percent=0)
         assert float("inf") == percent_apart(0.0, 1.0)
         assert 0.0 == percent_apart(0.0, 0.0)
+
+    def test_what_did_not_settle_is_told(self) -> None:
+        """Between which looks, and what helps; nothing of peaks that have."""
+        once = self.PEAKS.model_copy(update={"unsettled": {"memory update, all cores": 12.4}})
+
+        assert "" == unsettled_words(self.PEAKS)
+        words = unsettled_words(once)
+        assert words.startswith("memory update, all cores 12% between the two halves of the time; ")
+        assert words.endswith("`bakeoff target --remeasure` keeps the best")
+        assert "between two measurements" in unsettled_words(once.model_copy(update={"measurements": 2}))

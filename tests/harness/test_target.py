@@ -14,6 +14,7 @@ import pytest
 from bakeoff.backends.base import Device, Probe
 from bakeoff.harness import peaks_kept
 from bakeoff.harness.cgroup import own_cgroup
+from bakeoff.harness.cli import cli
 from bakeoff.harness.cores import (
     Topology,
     all_cores,
@@ -34,6 +35,7 @@ from bakeoff.harness.peaks_kept import best_of, load_peaks, save_peaks, target_p
 from bakeoff.harness.target import describe_target
 from bakeoff.models.errors import WorkerError
 from bakeoff.reports.results import Accelerator, ComputePeak, Peaks, Target, TierPeak
+from click.testing import CliRunner
 
 
 def files(root: Path, contents: dict[str, str]) -> Path:
@@ -428,6 +430,22 @@ class TestPeaks:
         assert [114.0, 114.0, 114.0, 57.0] == [peaks.tiers[0].read_all_cores_gbytes_s for peaks in found]
         assert [1, 1, 2, 1] == [peaks.measurements for peaks in found]
         assert [QUICK, THOROUGH, THOROUGH] == efforts
+
+    @pytest.mark.slow
+    def test_shown(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each peak in a line, how often they were measured, and those that did not come out alike."""
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+        update = {"unsettled": {"memory read, all cores": 12.4}}
+        save_peaks(describe_target().id, _measured(read=56.0, gmac=143.0).model_copy(update=update))
+
+        shown = CliRunner().invoke(cli, ["target"], catch_exceptions=False)
+        lines = dict(line.split(maxsplit=1) for line in shown.stdout.splitlines())
+        assert "roof             143.0 GMAC/s on one core (fma)" == lines["fp32"]
+        assert "update         28.0 GB/s on one core" == lines["memory"]
+        assert "best of 1 measurement" == lines["peaks"]
+        assert lines["not"].startswith(
+            "settled           memory read, all cores 12% between the two halves of the time;"
+        )
 
 
 def _measured(*, read: float, gmac: float) -> Peaks:
