@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .results import Peaks
 
-__all__ = ["differences", "peak_figures", "percent_apart", "unsettled_words"]
+__all__ = ["differences", "peak_figures", "percent_apart", "roof_names", "unsettled_words"]
+
+_WHERE = ("one core", "all cores")
 
 
 def peak_figures(peaks: Peaks) -> dict[str, tuple[float, str]]:
@@ -20,7 +24,7 @@ def peak_figures(peaks: Peaks) -> dict[str, tuple[float, str]]:
     return {
         f"{name}, {where}": (rate, unit)
         for name, (pair, unit) in ways.items()
-        for where, rate in zip(("one core", "all cores"), pair, strict=True)
+        for where, rate in zip(_WHERE, pair, strict=True)
         if rate is not None
     }
 
@@ -42,10 +46,21 @@ def percent_apart(one: float, other: float) -> float:
     return 100 * (most / least - 1)
 
 
-def unsettled_words(peaks: Peaks) -> str:
-    """Which of *peaks* did not come out alike, by how much, and what to do; "" if all did."""
-    if not peaks.unsettled:
+def roof_names(peaks: Peaks) -> frozenset[str]:
+    """Names of the rates that limits rest on: multiply-adds, and the fastest way to move data in each level."""
+    names = {f"{peak.precision} multiply-adds, {where}" for peak in peaks.compute for where in _WHERE}
+    for tier in peaks.tiers:
+        for place, where in enumerate(_WHERE):
+            rates = {way: pair[place] or 0.0 for way, pair in tier.rates_gbytes_s.items()}
+            names.add(f"{tier.tier} {max(rates, key=rates.__getitem__)}, {where}")
+    return frozenset(names)
+
+
+def unsettled_words(peaks: Peaks, among: Collection[str] | None = None) -> str:
+    """Which of *peaks*, or of those *among* them, did not come out alike, by how much, and what to do; "" if all did."""
+    found = {name: percent for name, percent in peaks.unsettled.items() if among is None or name in among}
+    if not found:
         return ""
-    apart = ", ".join(f"{name} {percent:.0f}%" for name, percent in peaks.unsettled.items())
+    apart = ", ".join(f"{name} {percent:.0f}%" for name, percent in found.items())
     looks = "two measurements" if peaks.measurements > 1 else "the two halves of the time"
     return f"{apart} between {looks}; `bakeoff target --remeasure` keeps the best"

@@ -13,7 +13,7 @@ from ...backends.base import Probe
 from ...models.errors import StageError, UserError, WorkerError
 from ...models.nodes import read_nodes
 from ...models.work_reading import read_work
-from ...reports.peak_figures import unsettled_words
+from ...reports.peak_figures import roof_names, unsettled_words
 from ...reports.profiles import BackendProfile, GroupTimes, ProfileReport
 from ...reports.results import Peaks
 from ..advisers import Advisers
@@ -218,6 +218,5 @@ class _Sitting:
 
 def _unsettled(peaks: Peaks | None) -> tuple[str, ...]:
     """A limit may be as much too high as a peak that did not come out alike is too low."""
-    if peaks is None or not peaks.unsettled:
-        return ()
-    return (f"Peaks that have not settled: {unsettled_words(peaks)}.",)
+    words = unsettled_words(peaks, roof_names(peaks)) if peaks is not None else ""
+    return (f"Peaks that have not settled: {words}.",) if words else ()

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from bakeoff.harness.peak_windows import WINDOW_S, Series, Visit, fastest, reached
-from bakeoff.reports.peak_figures import differences, peak_figures, percent_apart, unsettled_words
+from bakeoff.reports.peak_figures import differences, peak_figures, percent_apart, roof_names, unsettled_words
 from bakeoff.reports.results import ComputePeak, Peaks, TierPeak
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,3 +205,25 @@ class TestFigures:
         assert words.startswith("memory update, all cores 12% between the two halves of the time; ")
         assert words.endswith("`bakeoff target --remeasure` keeps the best")
         assert "between two measurements" in unsettled_words(once.model_copy(update={"measurements": 2}))
+
+    def test_limits_rest_on_the_fastest_way(self) -> None:
+        """Of moving data, on one core and on all; what is slower need not settle, nor what a library reaches."""
+        tier = TierPeak(
+            tier="L2",
+            read_single_core_gbytes_s=90.0,
+            copy_single_core_gbytes_s=95.0,
+            update_single_core_gbytes_s=80.0,
+            read_all_cores_gbytes_s=190.0,
+            copy_all_cores_gbytes_s=185.0,
+        )
+        apart = {"L2 read, one core": 8.0, "L2 read, all cores": 9.0, "fp32 GEMM, one core": 10.0}
+        peaks = self.PEAKS.model_copy(update={"tiers": (tier,), "unsettled": apart})
+
+        assert {
+            "fp32 multiply-adds, one core",
+            "fp32 multiply-adds, all cores",
+            "L2 copy, one core",
+            "L2 read, all cores",
+        } == roof_names(peaks)
+        assert unsettled_words(peaks, roof_names(peaks)).startswith("L2 read, all cores 9% between")
+        assert "" == unsettled_words(peaks, ())
