@@ -57,7 +57,7 @@ def roof_names(peaks: Peaks) -> frozenset[str]:
 
 
 def unsettled_words(peaks: Peaks, among: Collection[str] | None = None) -> str:
-    """Which of *peaks*, or of those *among* them, did not come out alike, by how much, and what to do; "" if all did."""
+    """Which of *peaks*, or of *among* alone, did not come out alike, by how much, and what to do; "" if all did."""
     found = {name: percent for name, percent in peaks.unsettled.items() if among is None or name in among}
     if not found:
         return ""
