@@ -2,7 +2,7 @@
 
 What cores of a virtual machine get is shared with others that nobody here sees: the other half of a physical core, the
 last cache, memory. Moments in which all is ours are short. So each process works for some milliseconds at a time, notes
-when each call of a few dozen microseconds ended, and the best quarter of a millisecond in it counts.
+when each call of a tenth of a millisecond or two ended, and the best quarter of a millisecond in it counts.
 """
 
 from __future__ import annotations
