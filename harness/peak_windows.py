@@ -7,8 +7,10 @@ when each call of a tenth of a millisecond or two ended, and the best quarter of
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 from ..reports.peak_figures import percent_apart
 
 __all__ = ["WINDOW_S", "Series", "Visit", "fastest", "reached"]
+
+Value = TypeVar("Value")
 
 WINDOW_S = 0.00025
 """Long beside a call and the clock's own time, and as long as a layer of a model takes."""
@@ -58,7 +62,7 @@ def fastest(visits: Sequence[Visit], window_s: float = WINDOW_S) -> float:
 
 def reached(rates: Sequence[float]) -> float:
     """The second best of *rates*: what a rate has to be seen at twice, at different times, to count; 0.0 for none."""
-    return sorted(rates)[-2:][0] if rates else 0.0
+    return heapq.nlargest(2, rates)[-1] if rates else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +88,12 @@ class Series:
 
     def half(self, which: int) -> Series:
         """The first (0) or the second (1) half of the visits."""
-        cut = slice(None, len(self.single) // 2) if which == 0 else slice(len(self.single) // 2, None)
-        both = slice(None, len(self.common) // 2) if which == 0 else slice(len(self.common) // 2, None)
-        return Series(single=self.single[cut], common=self.common[both], own=self.own[both], apart=self.apart)
+
+        def cut(values: list[Value]) -> list[Value]:
+            middle = len(values) // 2
+            return values[middle:] if which else values[:middle]
+
+        return Series(single=cut(self.single), common=cut(self.common), own=cut(self.own), apart=self.apart)
 
     def rates(self) -> tuple[float, float]:
         """What one core reaches, and all together.

@@ -50,7 +50,6 @@ COPY_CACHES = 2
 """A copied array is this many times as large as the last-level cache, so that memory is measured."""
 COPY_BYTES = (16 * 2**20, 256 * 2**20)
 """Least and greatest size of a copied array."""
-_LIBRARY_KINDS = ("gemm", "copy")
 
 Rates = Mapping[str, tuple[float, float]]
 """By kind of work, giga-units a second of one core and of all."""
@@ -91,11 +90,7 @@ def measure_peaks(cores: Sequence[int], effort: Effort = QUICK) -> Peaks:
         workers = [stack.enter_context(_PeaksWorker(core, settings, effort.enough_s + SPARE_S)) for core in cores]
         facts = [worker.answer() for worker in workers][-1]
         bench = _Bench(workers=workers, built=built, isa=isa, refused=facts["refused"])
-        kinds = dict.fromkeys(_LIBRARY_KINDS, False) | {"gemm": True}
-        kinds |= {name: True for precision in PRECISIONS for name in bench.loops(precision)}
-        if "MEMORY" in built.libraries:
-            kinds |= {f"{how}:{tier.name}": tier.capacity_bytes is not None for tier in tiers for how in MEMORY_WORKS}
-        series = bench.visit(kinds, effort)
+        series = bench.visit(bench.kinds(tiers), effort)
     method = (
         f"one pinned process per core, {len(cores)} in all; second best of many visits of {1000 * VISIT_S:g} "
         f"ms, of each the best {1000 * WINDOW_S:g} ms: numpy {facts['numpy']} ({facts['blas']}): "
@@ -103,13 +98,9 @@ def measure_peaks(cores: Sequence[int], effort: Effort = QUICK) -> Peaks:
         f"written; roofs: loops compiled by {built.compiler or 'no compiler'}"
     )
 
-    def peaks(part: Mapping[str, Series]) -> Peaks:
-        rates = {kind: _giga(one.rates()) for kind, one in part.items()}
-        return bench.peaks(rates, tiers).model_copy(update={"cores": len(cores), "method": method})
-
-    first, second = (peaks({kind: one.half(which) for kind, one in series.items()}) for which in (0, 1))
-    unsettled = differences(first, second, above_percent=UNSETTLED_PERCENT)
-    return peaks(series).model_copy(update={"unsettled": unsettled})
+    halves = [bench.peaks({kind: one.half(which) for kind, one in series.items()}, tiers) for which in (0, 1)]
+    unsettled = differences(*halves, above_percent=UNSETTLED_PERCENT)
+    return bench.peaks(series, tiers).model_copy(update={"cores": len(cores), "method": method, "unsettled": unsettled})
 
 
 def _giga(rates: tuple[float, float]) -> tuple[float, float]:
@@ -127,8 +118,16 @@ class _Bench:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Loops whose instructions the system does not allow, and what it says."""
 
+    def kinds(self, tiers: Sequence[Tier]) -> dict[str, bool]:
+        """What can be measured, and whether it may be that each core does it unhindered by the others."""
+        kinds = {"gemm": True, "copy": False}
+        kinds |= {name: True for precision in PRECISIONS for name in self.loops(precision)}
+        if "MEMORY" in self.built.libraries:
+            kinds |= {f"{how}:{tier.name}": tier.capacity_bytes is not None for tier in tiers for how in MEMORY_WORKS}
+        return kinds
+
     def visit(self, kinds: Mapping[str, bool], effort: Effort) -> dict[str, Series]:
-        """Visits of each of *kinds*, whose value is whether it may be that each core does it unhindered by the others.
+        """Visits of each of *kinds*, as `kinds` tells them.
 
         All kinds have their visits in turn: where a machine is slow for some seconds none of them is for all of its
         own. Those that have settled have no more.
@@ -146,9 +145,10 @@ class _Bench:
                 open_kinds = [kind for kind in open_kinds if not series[kind].settled(SETTLED_PERCENT)]
         return series
 
-    def peaks(self, rates: Rates, tiers: Sequence[Tier]) -> Peaks:
-        """*rates* by their names."""
-        gemm, copied = (rates[kind] for kind in _LIBRARY_KINDS)
+    def peaks(self, series: Mapping[str, Series], tiers: Sequence[Tier]) -> Peaks:
+        """What *series* tell, by its names."""
+        rates = {kind: _giga(one.rates()) for kind, one in series.items()}
+        gemm, copied = rates["gemm"], rates["copy"]
         return Peaks(
             gemm_fp32_single_core_gflops=gemm[0],
             gemm_fp32_all_cores_gflops=gemm[1],
